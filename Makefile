@@ -48,7 +48,7 @@ PAGES_PORT ?=
 FOREGROUND ?=
 
 up: $(DEMO_READY) ## Start Prefect, MLflow and a worker on this machine (STORE=s3, DB=sqlite, PREFECT_PORT=..., FOREGROUND=1)
-	@$(BIN)/nightscore up $(if $(STORE),--store $(STORE)) $(if $(DB),--db $(DB)) \
+	@$(BIN)/nightscore up --demo $(if $(STORE),--store $(STORE)) $(if $(DB),--db $(DB)) \
 	  $(if $(PREFECT_PORT),--prefect-port $(PREFECT_PORT)) $(if $(MLFLOW_PORT),--mlflow-port $(MLFLOW_PORT)) \
 	  $(if $(S3_PORT),--s3-port $(S3_PORT)) $(if $(POSTGRES_PORT),--postgres-port $(POSTGRES_PORT)) \
 	  $(if $(PAGES_PORT),--pages-port $(PAGES_PORT)) $(if $(FOREGROUND),--foreground)

@@ -53,6 +53,21 @@ def up(settings: Settings, tell: Tell) -> Settings:
     if settings.store == "s3":
         find_weed()
 
+    if settings.has_demo:
+        _prepare_demo(settings, tell)
+
+    supervisor = _start_supervisor(settings)
+    try:
+        _follow(settings, supervisor, tell)
+    except KeyboardInterrupt:
+        down(settings)
+        raise
+
+    return settings
+
+
+def _prepare_demo(settings: Settings, tell: Tell) -> None:
+    """Make the demo's data, model and job, as far as they are not there."""
     settings.sample.prepare(
         today_at(datetime.now(UTC)),
         lambda text: tell(f"{text} …"),
@@ -65,15 +80,6 @@ def up(settings: Settings, tell: Tell) -> Settings:
         settings.predictions,
         settings.storage_options,
     )
-
-    supervisor = _start_supervisor(settings)
-    try:
-        _follow(settings, supervisor, tell)
-    except KeyboardInterrupt:
-        down(settings)
-        raise
-
-    return settings
 
 
 def wait_until_stopped(settings: Settings) -> None:
@@ -114,11 +120,12 @@ def down(settings: Settings) -> bool:
 
 def addresses(settings: Settings) -> dict[str, str]:
     """Where the services of a stack are, by what people call them."""
-    named = {
-        "Prefect": settings.prefect_url,
-        "MLflow": settings.mlflow_url,
-        "Reports": settings.pages_url,
-    }
+    named = {"Prefect": settings.prefect_url}
+
+    if settings.has_mlflow:
+        named["MLflow"] = settings.mlflow_url
+
+    named["Reports"] = settings.pages_url
 
     if settings.store == "s3":
         named["S3"] = settings.s3_url
@@ -136,14 +143,20 @@ def _check_running(settings: Settings, state: State) -> None:
             "The stack is already starting.", next_step="wait, or stop it with: nightscore down"
         )
 
-    running = state.settings
-    if (running.store, running.db) != (settings.store, settings.db):
+    running, wanted = _options(state.settings), _options(settings)
+    if running != wanted:
         raise StackError(
             "The stack is already running with other settings; nothing was changed.",
-            expected=f"--store {settings.store} --db {settings.db}",
-            found=f"--store {running.store} --db {running.db}",
+            expected=wanted,
+            found=running,
             next_step="to change them, stop it first: nightscore down",
         )
+
+
+def _options(settings: Settings) -> str:
+    """The options that start such a stack."""
+    options = f"--store {settings.store} --db {settings.db}"
+    return options if settings.has_demo else f"{options} --no-demo"
 
 
 def _start_supervisor(settings: Settings) -> psutil.Popen:

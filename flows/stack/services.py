@@ -35,7 +35,9 @@ def all_services(settings: Settings) -> list[Service]:
     if settings.store == "s3":
         folder = settings.folder / "seaweedfs"
         services.append(seaweedfs(folder, settings.s3_port, S3_KEY, S3_SECRET))
-    return [*services, mlflow(settings), pages(settings), prefect(settings), worker(settings)]
+    if settings.has_mlflow:
+        services.append(mlflow(settings))
+    return [*services, pages(settings), prefect(settings), worker(settings)]
 
 
 def prefect(settings: Settings) -> Service:
@@ -50,8 +52,11 @@ def prefect(settings: Settings) -> Service:
 
 
 def mlflow(settings: Settings) -> Service:
-    """The MLflow server over the demo's registry. It would start 15 processes; these are two."""
-    sample = settings.sample
+    """The MLflow server over the registry. It would start 15 processes; these are two."""
+    registry, artifacts = settings.sample.registry, settings.sample.artifacts
+    if not settings.has_demo:
+        # Where `mlflow server` itself would put them.
+        registry, artifacts = settings.own_registry, Path("mlartifacts").absolute()
     address = ("--host", "127.0.0.1", "--port", str(settings.mlflow_port))
 
     return Service(
@@ -59,13 +64,13 @@ def mlflow(settings: Settings) -> Service:
         url=settings.mlflow_url,
         command=[
             *(sys.executable, "-m", "mlflow", "server", *address, "--workers", "1"),
-            *("--backend-store-uri", sample.registry),
-            *("--artifacts-destination", str(sample.artifacts)),
+            *("--backend-store-uri", registry),
+            *("--artifacts-destination", str(artifacts)),
         ],
         is_healthy=functools.partial(answers, f"{settings.mlflow_url}/health"),
         environment={
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_TRACKING_URI": sample.registry,
+            "MLFLOW_TRACKING_URI": registry,
         },
     )
 

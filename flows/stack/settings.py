@@ -34,6 +34,11 @@ class Settings:
     s3_port: int = 8333
     postgres_port: int = 5433
     pages_port: int = 4280
+    own_jobs: str = ""
+    """Folder of the user's job files. Empty: the stack has the demo's data, model and job."""
+    own_registry: str = ""
+    """The registry of these jobs, a SQLite database for the MLflow server. Empty: there is no
+    server."""
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "Settings":
@@ -55,14 +60,29 @@ class Settings:
         return Path(self.root) / STACK_FOLDER
 
     @property
+    def has_demo(self) -> bool:
+        """Whether the stack has the demo's data, model and job."""
+        return not self.own_jobs
+
+    @property
+    def has_mlflow(self) -> bool:
+        """Whether an MLflow server is part of the stack."""
+        return self.has_demo or bool(self.own_registry)
+
+    @property
+    def demo_jobs(self) -> Path:
+        """Folder of the demo's job file."""
+        return Path(self.root) / "jobs"
+
+    @property
     def jobs(self) -> Path:
         """Folder of the job files."""
-        return Path(self.root) / "jobs"
+        return Path(self.own_jobs) if self.own_jobs else self.demo_jobs
 
     @property
     def job_file(self) -> Path:
         """The demo's job."""
-        return self.jobs / f"{JOB_NAME}.yaml"
+        return self.demo_jobs / f"{JOB_NAME}.yaml"
 
     @property
     def prefect_url(self) -> str:
@@ -126,10 +146,14 @@ class Settings:
         """Variables to export in order to work with this stack."""
         environment = {
             "PREFECT_API_URL": self.api_url,
-            "NIGHTSCORE_JOBS": str(self.jobs),
-            "NIGHTSCORE_CACHE": str(self.sample.cache),
             "NIGHTSCORE_PAGES_URL": self.pages_url,
         }
+
+        if self.jobs.is_dir():
+            environment["NIGHTSCORE_JOBS"] = str(self.jobs)
+
+        if self.has_demo:
+            environment["NIGHTSCORE_CACHE"] = str(self.sample.cache)
 
         if self.store == "s3":
             environment |= {
@@ -143,11 +167,12 @@ class Settings:
     @property
     def environment(self) -> dict[str, str]:
         """Variables of every service and command of the stack, added to the user's own."""
+        tracking = {"MLFLOW_TRACKING_URI": self.mlflow_url} if self.has_mlflow else {}
         return {
             **prefect_environment(self.folder / "prefect", self.prefect_port),
             **self.client_environment,
             **(SQLITE_LIMITS if self.db == "sqlite" else {}),
-            "MLFLOW_TRACKING_URI": self.mlflow_url,
+            **tracking,
             "PREFECT_WORKER_QUERY_SECONDS": "2",
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         }
@@ -159,11 +184,10 @@ class Settings:
             StackError: Some are in use, or given twice. All are named, each with the option that
                 sets it.
         """
-        ports = {
-            "prefect": self.prefect_port,
-            "mlflow": self.mlflow_port,
-            "pages": self.pages_port,
-        }
+        ports = {"prefect": self.prefect_port, "pages": self.pages_port}
+
+        if self.has_mlflow:
+            ports["mlflow"] = self.mlflow_port
 
         if self.store == "s3":
             ports["s3"] = self.s3_port

@@ -17,10 +17,9 @@ from typing import Any
 import psutil
 
 from nightscore.errors import ScoringError, StackError
-from nightscore.flows.demo.calendar import TIMEZONE, today_at
-from nightscore.flows.stack.http_calls import request
+from nightscore.flows.demo.calendar import today_at
+from nightscore.flows.stack.deployments import deploy_jobs
 from nightscore.flows.stack.lake import add_days
-from nightscore.flows.stack.last_night import schedule_last_night
 from nightscore.flows.stack.service import Service
 from nightscore.flows.stack.services import all_services
 from nightscore.flows.stack.settings import Settings
@@ -32,15 +31,6 @@ HEALTHY_S = 120.0
 POLL_S = 0.2
 STOP_S = 20.0
 LOG_LINES = 15
-CRON = "0 3 * * *"
-"""When the demo's job runs: at night where its flights leave."""
-POOL_RUNS = {"sqlite": 3, "postgres": 8}
-"""Runs at once in the pool, by database."""
-BACKFILL_RUNS = {"sqlite": 1, "postgres": 4}
-"""Runs at once in the queue `backfill`, by database. The nightly run always finds a place. On
-SQLite the server may stall for a minute while two backfills write. These are limits of the server:
-a worker with a `--limit` of its own dies if a run is retried while its process is still ending
-(Prefect 3.8)."""
 NEW_DAY_S = 60.0
 """Between looks at the calendar."""
 
@@ -92,12 +82,13 @@ class _Supervisor:
         for service in services:
             self._wait(service)
 
-        if settings.store == "s3":
-            self._report("uploading the lake to the bucket")
+        if settings.has_demo:
+            if settings.store == "s3":
+                self._report("uploading the lake to the bucket")
+            add_days(settings, self._today)
 
-        add_days(settings, self._today)
         self._report("creating the deployments")
-        _deploy(settings, self._environment())
+        deploy_jobs(settings, self._environment())
 
         # The worker needs the pool, which comes with the deployments.
         self._start(worker)
@@ -120,7 +111,7 @@ class _Supervisor:
     def _add_new_days(self) -> None:
         """Add the flights of a day that has begun. What fails is logged, and tried again."""
         today = today_at(datetime.now(UTC))
-        if today == self._today:
+        if today == self._today or not self._settings.has_demo:
             return
 
         try:
@@ -218,28 +209,6 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def _deploy(settings: Settings, environment: dict[str, str]) -> None:
-    """Deploy the demo's job, then set the limits of runs."""
-    options = ("--cron", CRON, "--timezone", TIMEZONE, "--no-check")
-    command = [sys.executable, "-m", "nightscore.cli", "deploy", str(settings.job_file), *options]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-    if done.returncode:
-        raise StackError(
-            "The demo's job cannot be deployed; all services are stopped.",
-            str(settings.job_file),
-            problems=f"{done.stdout}{done.stderr}".splitlines(),
-            next_step="correct what it says, then run: nightscore up",
-        )
-
-    pool = "/work_pools/local"
-    limits = {pool: POOL_RUNS, f"{pool}/queues/backfill": BACKFILL_RUNS}
-    for path, runs in limits.items():
-        request(settings.api_url, "PATCH", path, {"concurrency_limit": runs[settings.db]})
-
-    schedule_last_night(settings.api_url, datetime.now(UTC))
 
 
 def _stop(signum: int, frame: Any) -> None:

@@ -73,7 +73,7 @@ def offered_jobs(folders: Sequence[Path]) -> list[str]:
 
 def _listed_files(folders: Iterable[Path]) -> Iterator[Path]:
     for folder in folders:
-        for path in _job_files(folder):
+        for path in job_files(folder):
             if folder != CURRENT or _describes_a_job(path):
                 yield path
 
@@ -94,7 +94,7 @@ def listed_name(source: str, folders: Sequence[Path]) -> str:
     if is_job_name(source):
         return source if source in list_jobs(folders) else ""
 
-    names = {path.resolve(): path.stem for folder in folders for path in _job_files(folder)}
+    names = {path.resolve(): path.stem for folder in folders for path in job_files(folder)}
     return names.get(Path(source).resolve(), "")
 
 
@@ -141,7 +141,7 @@ def near_files(source: str) -> list[str]:
     path = Path(source)
     folders = (path.parent,) if "/" in source else (path.parent, *job_folders())
 
-    files = {other.name: other for folder in folders for other in _job_files(folder)}
+    files = {other.name: other for folder in folders for other in job_files(folder)}
     near = difflib.get_close_matches(path.name, files, n=3, cutoff=0.5)
     return [str(files[name]) for name in near]
 
@@ -157,7 +157,8 @@ def other_spelling(path: str) -> str | None:
     return other if Path(other).is_file() else None
 
 
-def _job_files(folder: Path) -> Iterator[Path]:
+def job_files(folder: Path) -> Iterator[Path]:
+    """The files of a folder that are named as job files are. None if it is not there."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.suffix in SUFFIXES and not path.name.startswith(".") and path.is_file():
             yield path

@@ -28,7 +28,9 @@ class Stack:
 
     def call(self, command: str) -> subprocess.CompletedProcess[str]:
         """`nightscore up`, `down` or `status`, in a folder that has nothing else."""
-        named = self.settings.as_dict() if command == "up" else {"root": self.settings.root}
+        named = {"root": self.settings.root}
+        if command == "up":
+            named = {k: v for k, v in self.settings.as_dict().items() if not k.startswith("own_")}
         options = [
             part
             for name, value in named.items()

@@ -3,16 +3,23 @@
 import os
 import runpy
 import sys
+import urllib.error
+from dataclasses import replace
+from email.message import Message
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import yaml
 
-from nightscore.errors import StackError
+from nightscore.errors import InvalidJobError, StackError
 from nightscore.flows.demo.requirements import check_installed
 from nightscore.flows.stack import __main__ as stack_main
-from nightscore.flows.stack.services import find_weed
+from nightscore.flows.stack import deployments
+from nightscore.flows.stack.own_jobs import find_own_jobs, wants_demo
+from nightscore.flows.stack.services import all_services, find_weed
 from nightscore.flows.stack.settings import Settings
 from nightscore.flows.stack.state import State
 
@@ -107,3 +114,102 @@ def test_the_error_of_a_stack_is_kept_whole(tmp_path: Path) -> None:
     older = State.read(settings.folder)
     assert older is not None
     assert older.error is not None, "of a version that kept the text alone"
+
+
+def own_job(folder: Path, name: str, registry: str | None = None) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    job = {"name": name, "model": "models:/m/1", "input": "data", "output": f"out/{name}"}
+    (folder / f"{name}.yaml").write_text(
+        yaml.safe_dump(job | ({"registry": registry} if registry else {}))
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A stack that is to be started in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("NIGHTSCORE_JOBS", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    return Settings(root=str(tmp_path / ".demo"))
+
+
+def test_the_demo_stays_away_where_there_are_other_jobs(
+    project: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert wants_demo(project)
+    own_job(project.demo_jobs, "flight_delay")
+    monkeypatch.setenv("NIGHTSCORE_JOBS", str(project.demo_jobs))
+    assert wants_demo(project), "what the demo's stack says to export names its own job"
+
+    own_job(tmp_path / "jobs", "delay")
+    assert not wants_demo(project)
+    assert find_own_jobs(project).names == ("delay",)
+
+    own_job(tmp_path / "elsewhere", "other")
+    monkeypatch.setenv("NIGHTSCORE_JOBS", str(tmp_path / "elsewhere"))
+    assert find_own_jobs(project).names == ("other",)
+
+    state = State(settings=project, status="up")
+    state.add("supervisor", psutil.Process())
+    assert wants_demo(project), "the stack that is running has it"
+
+
+def test_mlflow_shows_the_one_registry_of_the_jobs(project: Settings, tmp_path: Path) -> None:
+    assert find_own_jobs(project).registry == f"sqlite:///{tmp_path}/mlflow.db", "MLflow's default"
+
+    own_job(tmp_path / "jobs", "a", "sqlite:///models.db")
+    own = find_own_jobs(project)
+    assert (own.folder, own.registry) == (str(tmp_path / "jobs"), f"sqlite:///{tmp_path}/models.db")
+    stack = replace(project, own_jobs=own.folder, own_registry=own.registry)
+    assert [service.name for service in all_services(stack)] == [
+        *("mlflow", "pages", "prefect", "worker")
+    ]
+    assert stack.environment["MLFLOW_TRACKING_URI"] == stack.mlflow_url
+    assert stack.client_environment["NIGHTSCORE_JOBS"] == own.folder
+    assert "NIGHTSCORE_CACHE" not in stack.environment, "models are in the user's cache already"
+
+    own_job(tmp_path / "jobs", "b", "http://mlflow:5000")
+    own = find_own_jobs(project)
+    assert (own.registry, own.note) == ("", "MLflow is left out: the jobs have 2 registries")
+    (tmp_path / "jobs" / "a.yaml").unlink()
+    own = find_own_jobs(project)
+    assert own.note == "MLflow is left out: the jobs have the registry http://mlflow:5000"
+    bare = replace(project, own_jobs=own.folder)
+    assert "MLFLOW_TRACKING_URI" not in bare.environment
+    assert "mlflow" not in [service.name for service in all_services(bare)]
+
+
+def test_jobs_that_cannot_be_read_are_all_named_before_anything_starts(
+    project: Settings, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        own_job(tmp_path / "jobs", name)
+        (tmp_path / "jobs" / f"{name}.yaml").write_text("name: x")
+    with pytest.raises(InvalidJobError, match="2 jobs cannot be read"):
+        find_own_jobs(project)
+
+
+def test_a_stack_without_the_demo_removes_its_deployments_and_no_others(
+    project: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_of = {"nightly": str(project.job_file), "backfill": "/own/jobs/flight_delay.yaml"}
+    calls: list[tuple[str, str]] = []
+
+    def request(api_url: str, method: str, path: str, body: Any = None) -> Any:
+        flow = path.removeprefix("/deployments/name/").partition("/")[0]
+        if method == "GET" and flow not in job_of:
+            raise urllib.error.HTTPError(path, 404, "", Message(), None)
+        if method != "GET":
+            calls.append((method, path))
+        return {"id": flow, "parameters": {"job": job_of.get(flow)}}
+
+    monkeypatch.setattr(deployments, "request", request)
+    deployments.deploy_jobs(replace(project, own_jobs=str(tmp_path / "jobs")), {})
+    assert calls == [
+        ("DELETE", "/deployments/nightly"),
+        ("POST", "/work_pools/"),
+        ("POST", "/work_pools/local/queues"),
+        ("POST", "/work_pools/local/queues"),
+        ("PATCH", "/work_pools/local"),
+        ("PATCH", "/work_pools/local/queues/backfill"),
+    ]

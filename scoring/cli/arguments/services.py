@@ -43,6 +43,15 @@ def demo(as_json: AsJson = False) -> None:
 
 
 def up(
+    demo: Annotated[
+        bool | None,
+        typer.Option(
+            "--demo/--no-demo",
+            help="With the demo's data, model and job, or for your own jobs alone. Default: with "
+            "the demo, unless the folder jobs has job files.",
+            show_default=False,
+        ),
+    ] = None,
     store: Annotated[
         StoreKind,
         typer.Option(metavar="KIND", help="Keep the data in local files, or on an S3 server: s3."),
@@ -66,10 +75,11 @@ def up(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start Prefect, MLflow, the report pages and a worker on this machine, with the demo's job.
+    """Start Prefect, MLflow, the report pages and a worker on this machine.
 
-    Flows run in the folder where you call it. It needs the extra `demo`. If something is missing,
-    it names the command that installs it.
+    It deploys the jobs in the folder jobs, without a schedule, or else the demo's job. MLflow shows
+    the registry of the jobs, if that is one SQLite database. Flows run in the folder where you call
+    it. It needs the extra `demo`. If something is missing, it names the command that installs it.
     """
     from nightscore.cli.commands.up import up as execute
 
@@ -80,7 +90,7 @@ def up(
         "s3_port": s3_port,
         "postgres_port": postgres_port,
     }
-    execute(root, store.value, db.value if db else None, ports, foreground, as_json)
+    execute(root, demo, store.value, db.value if db else None, ports, foreground, as_json)
 
 
 def status(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 def up(
     root: Path,
+    demo: bool | None,
     store: str,
     db: str | None,
     ports: Mapping[str, int],
@@ -31,12 +33,22 @@ def up(
 
     from nightscore.flows.stack import lifecycle
     from nightscore.flows.stack.database import default_database
+    from nightscore.flows.stack.own_jobs import find_own_jobs, wants_demo
     from nightscore.flows.stack.settings import STACK_FOLDER, Settings
 
     root = root.absolute()
     database = db or default_database(root / STACK_FOLDER)
-    settings = Settings(root=str(root), store=store, db=database, **ports)
+    settings = Settings(
+        root=str(root), store=store, db=database, own_jobs="", own_registry="", **ports
+    )
     tell = _teller(as_json)
+
+    if not (wants_demo(settings) if demo is None else demo):
+        own = find_own_jobs(settings)
+        settings = replace(settings, own_jobs=own.folder, own_registry=own.registry)
+        tell(f"Without the demo; jobs: {', '.join(own.names) or 'none yet'}")
+        if own.note:
+            tell(own.note)
 
     running = lifecycle.up(settings, tell)
     if as_json:
@@ -96,21 +108,31 @@ def _lines(settings: "Settings") -> list[str]:
     exports = [
         f"{name}={shlex.quote(short(value))}" for name, value in settings.client_environment.items()
     ]
-    job = settings.job_file.stem
-    last_night = today_at(datetime.now(UTC)) - timedelta(days=1)
-    first = last_night - timedelta(days=9)
     stop = f"{program()} down"
     if settings.root != str(Path(".demo").absolute()):
         stop += f" --root {shlex.quote(short(settings.root))}"
 
+    export = f"  export {' '.join(exports)}"
+    next_steps = _demo_steps(settings, export) if settings.has_demo else _own_steps(export)
+    return [*lines, "", *next_steps, "", f"To stop everything: {stop}"]
+
+
+def _demo_steps(settings: "Settings", export: str) -> list[str]:
+    job = settings.job_file.stem
+    last_night = today_at(datetime.now(UTC)) - timedelta(days=1)
+    first = last_night - timedelta(days=9)
     return [
-        *lines,
-        "",
         f"In the browser: Deployments, {job}-backfill, Run, Custom run. Or in a shell:",
-        f"  export {' '.join(exports)}",
+        export,
         f"  {program()} backfill {job} --from {first} --to {last_night}",
         "A job of your own, every night:",
         f'  {program()} deploy JOB --cron "0 3 * * *"',
-        "",
-        f"To stop everything: {stop}",
+    ]
+
+
+def _own_steps(export: str) -> list[str]:
+    return [
+        "Run your jobs in the browser, below Deployments. Or have one run every night:",
+        export,
+        f'  {program()} deploy JOB --cron "0 3 * * *"',
     ]

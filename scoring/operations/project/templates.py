@@ -161,7 +161,7 @@ file has them. Have it written there. Files that arrive later where `nightscore 
 the first ones are not seen.
 
 Every night, with a Prefect server in `PREFECT_API_URL`. `nightscore up` starts one here, with a
-demo beside; it needs the extra `demo`.
+worker, and deploys this job; it needs the extra `demo`.
 
 ```
 nightscore deploy {job_file} --cron "0 3 * * *"
