@@ -4,11 +4,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightscore.flows.deployments.jobs import SQLITE, absolute_registry, read_jobs
+from nightscore.flows.deployments.jobs import read_jobs
 from nightscore.flows.stack.settings import Settings
 from nightscore.flows.stack.state import State
 from nightscore.inputs.job_lookup import job_files
-from nightscore.models.registries.uris import redacted, registry_uri
+from nightscore.models.registries.uris import SQLITE, absolute_uri, redacted, registry_uri
 
 FOLDER = "jobs"
 """Where `nightscore init` writes job files."""
@@ -51,7 +51,7 @@ def find_own_jobs(settings: Settings) -> OwnJobs:
     jobs = read_jobs([str(path) for path in sorted(job_files(folder))])
     names = tuple(job.name for job in jobs)
 
-    registries = {job.registry for job in jobs} or {absolute_registry(registry_uri(None))}
+    registries = {job.registry for job in jobs} or {absolute_uri(registry_uri(None))}
     first, *others = sorted(map(redacted, registries))
     note = ""
     if others:

@@ -155,6 +155,13 @@ def test_services_wait_until_those_before_them_are_healthy() -> None:
             assert dependency.get("required", True) == ("profiles" not in services()[other]), name
 
 
+def test_postgres_is_healthy_once_its_last_server_runs() -> None:
+    """The one that makes the databases listens on its socket alone."""
+    test = services()["postgres"]["healthcheck"]["test"]
+    assert test[:2] == ["CMD", "pg_isready"]
+    assert "--host" in test
+
+
 def test_secrets_have_no_defaults() -> None:
     text = (DEPLOY / "compose.yaml").read_text()
     secrets = re.findall(r"\$\{(\w*(?:PASSWORD|SECRET|KEY)\w*)(\W*)", text)
