@@ -72,7 +72,10 @@ def _with_ids(raw: Mapping[str, Any], blocks: Mapping[str, str]) -> dict[str, An
 
 def _fields(raw: Mapping[str, Any]) -> dict[str, Any]:
     """An automation as JSON, with all its defaults and its sets in order."""
-    document = AutomationCore.model_validate(raw).model_dump(mode="json")
+    # Prefect's server refuses an update that names the owner.
+    document = AutomationCore.model_validate(raw).model_dump(
+        mode="json", exclude={"owner_resource"}
+    )
     return {name: _ordered(value) for name, value in document.items()}
 
 

@@ -75,6 +75,7 @@ class MemoryPrefect:
                 automation_id = next(self._ids)
                 self.automations[automation_id] = {"id": automation_id, **body}
             case ["PUT", "automations", automation_id]:
+                assert "owner_resource" not in body, "Prefect's server refuses it: 422"
                 self.automations[automation_id] = {"id": automation_id, **body}
             case ["DELETE", "automations", automation_id]:
                 del self.automations[automation_id]
