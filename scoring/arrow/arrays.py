@@ -91,6 +91,19 @@ def from_values(values: Sequence[Any], arrow_type: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(arrow_type, len(values), [_validity(values), data])
 
 
+def sparse_numbers(numbers: Mapping[int, float], n: int) -> pa.Array:
+    """Numbers at some of n places, null at all others."""
+    places = np.fromiter(numbers, np.int64, len(numbers))
+    is_present = np.zeros(n, np.bool_)
+    is_present[places] = True
+
+    values = np.zeros(n)
+    values[places] = np.fromiter(numbers.values(), np.float64, len(numbers))
+
+    validity = pa.py_buffer(np.packbits(is_present, bitorder="little"))
+    return pa.Array.from_buffers(pa.float64(), n, [validity, pa.py_buffer(values)])
+
+
 def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """A table of rows. A key that a row lacks is null."""
     columns = {name: [row.get(name) for row in rows] for name in schema.names}

@@ -1,5 +1,6 @@
 """What a column's difference does to the score, and which label rate the scores suggest."""
 
+import functools
 import math
 from collections.abc import Mapping
 
@@ -18,9 +19,10 @@ def impact(scores: Scores, current: ColumnProfile) -> float:
     of the baseline's rows in the bin, and of all rows for a bin that the baseline does not have.
     """
     counts = _count_rows(current)
+    overall = scores.mean
     if not scores.rows.total() or not sum(counts.values()):
         return 0.0
-    return _shifted_mean(scores, counts) - scores.mean
+    return _shifted_mean(scores, counts, overall) - overall
 
 
 def expected_rate(scores: Scores, score: ColumnProfile | None) -> float | None:
@@ -33,7 +35,7 @@ def expected_rate(scores: Scores, score: ColumnProfile | None) -> float | None:
         return None
     if not score.profile.n_finite or not scores.rows.total():
         return None
-    return _shifted_mean(scores, _count_bins(score.profile))
+    return _shifted_mean(scores, _count_bins(score.profile), scores.mean)
 
 
 def score_movement(current: ColumnProfile | None, baseline: ColumnProfile | None) -> float | None:
@@ -57,15 +59,21 @@ def _count_rows(column: ColumnProfile) -> Counts:
 
 
 def _count_bins(profile: NumberProfile) -> Counts:
-    return {str(index): int(count) for index, count in enumerate(profile.counts)}
+    counts = profile.counts.tolist()
+    return dict(zip(_bin_names(len(counts)), counts, strict=True))
 
 
-def _shifted_mean(scores: Scores, counts: Mapping[str | None, int]) -> float:
+@functools.lru_cache(maxsize=64)
+def _bin_names(n_bins: int) -> tuple[str, ...]:
+    return tuple(map(str, range(n_bins)))
+
+
+def _shifted_mean(scores: Scores, counts: Mapping[str | None, int], overall: float) -> float:
     """The mean of `scores`, if its bins were filled like `counts`.
 
-    Bins without rows in `scores` count with the mean of all.
+    Bins without rows in `scores` count with the mean of all, `overall`.
     """
-    overall, n_now = scores.mean, sum(counts.values())
+    n_now = sum(counts.values())
     shift = 0.0
     for key, count in counts.items():
         rows = scores.rows.get(key, 0)

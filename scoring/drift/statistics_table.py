@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightscore.arrow.arrays import from_numpy, from_texts, from_values
+from nightscore.arrow.arrays import from_numpy, from_texts, from_values, sparse_numbers
 from nightscore.drift import statistic_catalog
 from nightscore.drift.compare_profiles import Comparison
 from nightscore.errors import CorruptFileError, ScoringError
@@ -47,22 +47,15 @@ SCHEMA = pa.schema(
 )
 _TEXTS = [field.name for field in SCHEMA if pa.types.is_string(field.type)]
 """They repeat; numbers do not."""
-_TEXTS_OF_BLOCKS = (
-    "run_id",
-    "partition",
-    "model_version",
-    "column",
-    "role",
-    "segment",
-    "reference",
-    "severity",
-    "status",
-)
+_TEXTS_OF_BLOCKS = ("column", "role", "segment", "reference", "severity", "status")
 """The same for all statistics of a column against one reference."""
-_NUMBERS = ("value", "noise_floor", "p", "q", "threshold")
+_TESTS = ("noise_floor", "p", "q")
+"""Most statistics have none of these."""
 
 Values = Mapping[str, float | None]
 """Statistic to value; None where it is not known."""
+Tests = Sequence[tuple[str, str, float | None]]
+"""One of `_TESTS`, the statistic that it belongs to, and its value; None where it is not known."""
 
 
 def statistics_table(
@@ -134,11 +127,18 @@ class _Rows:
     """The table under construction: blocks of rows, each of one column and one reference."""
 
     def __init__(self, manifest: Manifest) -> None:
-        self._run = (manifest.run_id, manifest.partition, manifest.model.version)
+        self._run = {
+            "run_id": manifest.run_id,
+            "partition": manifest.partition,
+            "model_version": manifest.model.version,
+        }
+        self._blocks: list[tuple[str, ...]] = []
+        """The texts of each."""
         self._sizes: list[int] = []
-        self._texts: dict[str, list[str | None]] = {name: [] for name in _TEXTS_OF_BLOCKS}
-        self._columns: dict[str, list[Any]] = {name: [] for name in ("statistic", *_NUMBERS)}
-        self._thresholds = {one.name: one.warning for one in statistic_catalog.STATISTICS}
+        self._statistics: list[str] = []
+        self._values: list[float | None] = []
+        self._tests: dict[str, dict[int, float]] = {name: {} for name in _TESTS}
+        """By row."""
 
     def add(
         self,
@@ -147,7 +147,7 @@ class _Rows:
         values: Values,
         severity: str = "",
         status: str = "",
-        tests: Mapping[str, Values] | None = None,
+        tests: Tests = (),
     ) -> None:
         """A row for each statistic of a column.
 
@@ -157,43 +157,61 @@ class _Rows:
             values: The statistics.
             severity: Of the column.
             status: Of its finding.
-            tests: `noise_floor`, `p` and `q` by statistic, as far as they are known.
+            tests: Of these statistics. Those of others are left out.
         """
+        first = len(self._statistics)
+        names = list(values)
+        for column, name, number in tests:
+            if number is not None and name in values:
+                self._tests[column][first + names.index(name)] = number
+
         role, name, segment = key
-        texts = (*self._run, name, role, segment, reference, severity, status)
-        for column, text in zip(_TEXTS_OF_BLOCKS, texts, strict=True):
-            self._texts[column].append(text)
+        self._blocks.append((name, role, segment, reference, severity, status))
         self._sizes.append(len(values))
-
-        self._columns["statistic"] += values
-        self._columns["value"] += values.values()
-        self._columns["threshold"] += map(self._thresholds.get, values)
-
-        for column in ("noise_floor", "p", "q"):
-            by_statistic = (tests or {}).get(column, {})
-            self._columns[column] += map(by_statistic.get, values)
+        self._statistics += names
+        self._values += values.values()
 
     def table(self) -> pa.Table:
         """All rows. The texts of a block are repeated here, since a block has many rows."""
+        n_rows = len(self._statistics)
+        columns: dict[str, pa.Array] = {}
+
+        for name, text in self._run.items():
+            columns[name] = _repeat([text], np.zeros(n_rows, np.int64))
+
         blocks = np.repeat(np.arange(len(self._sizes)), self._sizes)
+        texts_of_blocks = zip(*self._blocks, strict=True)
+        for name, texts in zip(_TEXTS_OF_BLOCKS, texts_of_blocks, strict=True):
+            columns[name] = _repeat(texts, blocks)
 
-        arrays = []
-        for field in SCHEMA:
-            if field.name in self._texts:
-                arrays.append(_repeat(self._texts[field.name], blocks))
-            else:
-                arrays.append(from_values(self._columns[field.name], field.type))
-        return pa.Table.from_arrays(arrays, names=SCHEMA.names)
+        for name, by_row in self._tests.items():
+            columns[name] = sparse_numbers(by_row, n_rows)
+
+        names = list(dict.fromkeys(self._statistics))
+        codes = _codes(self._statistics, names)
+        known = {one.name: one.warning for one in statistic_catalog.STATISTICS}
+        thresholds = [known.get(name) for name in names]
+        columns["statistic"] = _repeat(names, codes)
+        columns["threshold"] = from_values(thresholds, pa.float64()).take(from_numpy(codes))
+        columns["value"] = from_values(self._values, pa.float64())
+
+        return pa.table({name: columns[name] for name in SCHEMA.names})
 
 
-def _repeat(texts: Sequence[str | None], places: npt.NDArray[np.int64]) -> pa.Array:
+def _repeat(texts: Sequence[str | None], places: npt.NDArray[Any]) -> pa.Array:
     """The texts at these places: as a dictionary, which is written as it is, if none is null."""
     if None in texts:
         return from_texts(texts).take(from_numpy(places))
 
-    distinct = {text: code for code, text in enumerate(dict.fromkeys(texts))}
-    codes = np.array([distinct[text] for text in texts], np.int32)
-    return pa.DictionaryArray.from_arrays(from_numpy(codes[places]), from_texts(list(distinct)))
+    distinct = list(dict.fromkeys(texts))
+    codes = _codes(texts, distinct)[places]
+    return pa.DictionaryArray.from_arrays(from_numpy(codes), from_texts(distinct))
+
+
+def _codes(texts: Sequence[str | None], distinct: Sequence[str | None]) -> npt.NDArray[np.int32]:
+    """The place of each text among the distinct ones."""
+    places = dict(zip(distinct, range(len(distinct)), strict=True))
+    return np.array(list(map(places.__getitem__, texts)), np.int32)
 
 
 def _own_figures(column: ColumnProfile) -> dict[str, float | None]:
@@ -265,14 +283,9 @@ def _sources_of_tests() -> list[tuple[str, str, str]]:
     return sources
 
 
-def _tests(
-    drift: ColumnDrift, sources: Sequence[tuple[str, str, str]]
-) -> dict[str, dict[str, float | None]]:
+def _tests(drift: ColumnDrift, sources: Sequence[tuple[str, str, str]]) -> Tests:
     """Noise floor, p and q of the statistics that have them."""
-    tests: dict[str, dict[str, float | None]] = {"noise_floor": {}, "p": {}, "q": {}}
-    for column, name, source in sources:
-        tests[column][name] = drift.statistics.get(source)
-    return tests
+    return [(column, name, drift.statistics.get(source)) for column, name, source in sources]
 
 
 def _status(finding: FindingRecord | None) -> str:

@@ -358,10 +358,12 @@ def _rows(table: pa.Table) -> Iterable[dict[str, Any]]:
 
 
 def _values(table: pa.Table, name: str, arrow_type: pa.DataType) -> Sequence[Any]:
-    if name not in table.column_names:
+    if table.schema.get_field_index(name) < 0:
         return [None] * table.num_rows
 
-    column = _one_chunk(table.column(name).cast(arrow_type))
+    stored = table.column(name)
+    # A cast to the same type is a call of Arrow's all the same.
+    column = _one_chunk(stored if stored.type == arrow_type else stored.cast(arrow_type))
 
     if name == "recent":
         return _recent(column)

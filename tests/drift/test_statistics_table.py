@@ -7,9 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from nightscore.drift.compare_profiles import Comparison
 from nightscore.drift.statistics_table import SCHEMA, read_table, statistics_table
 from nightscore.profiles.profile import CategoryProfile
 from nightscore.profiles.table import ColumnProfile
+from nightscore.schemas.drift import ColumnDrift
 from nightscore.schemas.manifest import DriftRecord, Manifest
 
 
@@ -54,3 +56,38 @@ def test_texts_are_written_as_texts(partition: str | None) -> None:
     ]
     assert {row["partition"] for row in read_table(content)} == {partition}
     assert {row["reference"] for row in read_table(content)} == {"none"}
+
+
+def test_a_statistic_has_its_own_floor_probabilities_and_threshold() -> None:
+    statistics: dict[str, float | None] = {
+        "psi_adjusted": 0.3,
+        "psi": None,
+        "chi2_qvalue": 0.02,
+        "psi_noise_floor": 0.1,
+        "chi2_pvalue": 0.01,
+    }
+    drift = ColumnDrift(
+        name="a",
+        type="number",
+        n_reference=10,
+        n_current=10,
+        null_rate_difference=0.0,
+        statistics=statistics,
+        severity="critical",
+        reasons=(),
+    )
+    run = _manifest("2024-03-01")
+    assert run.drift
+    comparison = Comparison(columns={("feature", "a", ""): drift})
+
+    rows = read_table(statistics_table(run, [], {"previous": comparison}, run.drift))
+
+    shown = ("statistic", "value", "noise_floor", "p", "q", "threshold", "severity")
+    assert [tuple(row[name] for name in shown) for row in rows] == [
+        ("psi_adjusted", 0.3, 0.1, 0.01, 0.02, 0.1, "critical"),
+        ("psi", None, None, None, None, None, "critical"),
+        ("chi2_qvalue", 0.02, None, None, None, None, "critical"),
+        ("chi2_pvalue", 0.01, None, None, None, None, "critical"),
+        ("impact", None, None, None, None, None, "critical"),
+        ("rows", 0.0, None, None, None, None, ""),
+    ]
