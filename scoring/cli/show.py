@@ -1,5 +1,6 @@
 """What the command prints: tables, documents, errors."""
 
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -41,6 +42,11 @@ class _Terminal(Console):
 
 out = _Terminal(width=None if sys.stdout.isatty() else WIDE)
 err = _Terminal(stderr=True)
+
+
+def as_row(record: Any) -> dict[str, Any]:
+    """The fields of a flat record. `dataclasses.asdict` would copy each value."""
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
 def print_json(document: object) -> None:

@@ -23,7 +23,7 @@ from nightscore.operations.partitions import PartitionStatus, partition_statuses
 from nightscore.process import rare_collection
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model_uri import MODEL_URI, exact_uri
-from nightscore.schemas.partition import DEFAULT_MAX_PARTITIONS
+from nightscore.schemas.partition import DEFAULT_MAX_PARTITIONS, Partition
 from nightscore.schemas.run_summary import RunSummary
 from nightscore.storage.store import Store
 
@@ -350,18 +350,21 @@ def plan_backfill(
     uris = choose_models(job, values, model, runs)
 
     # Each model is resolved once, so that an alias that moves meanwhile changes nothing.
-    statuses: dict[str, PartitionStatus] = {}
-    exact_uris: dict[str, str] = {}
+    models: dict[str, PinnedModel] = {}
     for uri in dict.fromkeys(uris.values()):
-        pinned = PinnedModel.resolve(job.model_copy(update={"model": uri}), cache)
-        exact_uris[uri] = pinned.version.uri
+        models[uri] = PinnedModel.resolve(job.model_copy(update={"model": uri}), cache)
 
-        own_values = [parse_value(value) for value in values if uris[value] == uri]
-        for status in partition_statuses(job, pinned, own_values, history):
+    parsed = {value: parse_value(value) for value in values}
+    inputs = find_partitions(job, parsed.values())
+
+    statuses: dict[str, PartitionStatus] = {}
+    for uri, model_of_some in models.items():
+        own_values = [parsed[value] for value in values if uris[value] == uri]
+        for status in partition_statuses(job, model_of_some, own_values, history, inputs):
             statuses[status.value] = status
 
     plan = choose(values, statuses, modes, order)
-    n_rows = _count_rows(job, [item.value for item in plan.to_score])
+    n_rows = _count_rows(job, inputs, [item.value for item in plan.to_score])
     experience = _experience(runs)
 
     first = next(iter(plan.to_score), None)
@@ -373,7 +376,7 @@ def plan_backfill(
         items.append(
             replace(
                 item,
-                model=exact_uris[uris[item.value]],
+                model=models[uris[item.value]].version.uri,
                 n_rows=n_rows_of_item,
                 estimated_s=experience.run_s(n_rows_of_item, is_first=is_first),
             )
@@ -418,15 +421,16 @@ def _has_no_input(status: PartitionStatus) -> bool:
     return status.state == "input gone" or (status.state == "missing" and not status.has_input)
 
 
-def _count_rows(job: ScoringJob, values: Sequence[str]) -> dict[str, int | None]:
+def _count_rows(
+    job: ScoringJob, inputs: Mapping[str | None, Partition], values: Sequence[str]
+) -> dict[str, int | None]:
     if not values:
         return {}
 
     store = Store(job.input.uri, job.input.storage_options)
-    partitions = find_partitions(job, values)
 
     def count(value: str) -> int | None:
-        partition = partitions.get(value)
+        partition = inputs.get(parse_value(value))
         if partition is None:
             return None
 

@@ -1,6 +1,6 @@
 """The state of each partition: what is published, what is missing, and why."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,6 +53,7 @@ def partition_statuses(
     model: PinnedModel,
     values: Iterable[str | None] | None = None,
     history: JobHistory | None = None,
+    inputs: Mapping[str | None, Partition] | None = None,
 ) -> list[PartitionStatus]:
     """The states of partitions, in order.
 
@@ -61,9 +62,11 @@ def partition_statuses(
         model: The job's model, resolved.
         values: Partition values; None: all partitions of the input and the output.
         history: The runs of all partitions, if they are listed already.
+        inputs: The partitions of the input, if they are listed already.
     """
     wanted = None if values is None else set(values)
-    inputs = find_partitions(job, wanted)
+    if inputs is None:
+        inputs = find_partitions(job, wanted)
     workspace = Workspace(job)
     publisher = open_publisher(workspace)
     live = publisher.all_live(wanted)

@@ -1,6 +1,7 @@
 """A long history: the same answers with an index and without, and no more work for one partition."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -86,6 +87,15 @@ def test_an_index_changes_no_answer(long_lake: Lake, calls: Counter[str]) -> Non
     assert statuses(long_lake, job) == read_each
     assert calls["read_bytes"] <= n_indexes + 1
     assert sum(calls[name] for name in LISTINGS) <= 3
+
+    # A backfill plans with the same listings, though it counts the rows of what is to be scored.
+    missing = f"{LAST + timedelta(days=1)}"
+    long_lake.write(missing, make_frame(20))
+    calls.clear()
+    plan = plan_backfill(job, long_lake.cache, [*days_before(LAST, N_DAYS), missing])
+    assert [(item.value, item.n_rows) for item in plan.to_score] == [(missing, 20)]
+    assert calls["list_names"] == 1
+    shutil.rmtree(Path(long_lake.features.root, f"ds={missing}"))
 
     # All are stale for another model, and that is said without reading their records.
     other = long_lake.job("ridge_multi_output")

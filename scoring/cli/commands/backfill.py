@@ -1,6 +1,5 @@
 """`nightscore backfill`."""
 
-import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from nightscore.cli.progress_bar import progress
 from nightscore.cli.records import exit_code
 from nightscore.cli.resolve import load, log_to, model_cache
 from nightscore.cli.show import (
+    as_row,
     counted,
     err,
     out,
@@ -71,7 +71,7 @@ def backfill(
             manifests = score_items(spec, plan.to_score, cache, [listener])
 
     if as_json:
-        items = [dataclasses.asdict(item) for item in plan.items]
+        items = [as_row(item) for item in plan.items]
         runs = [json.loads(manifest.model_dump_json()) for manifest in manifests]
         print_json({"plan": items, "runs": runs})
     elif not dry_run:

@@ -1,12 +1,11 @@
 """`nightscore partitions` and `nightscore explain`."""
 
-import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from nightscore.cli.resolve import load, model_cache, read_value
-from nightscore.cli.show import out, print_json, print_table, show_count, show_size
+from nightscore.cli.show import as_row, out, print_json, print_table, show_count, show_size
 from nightscore.errors import InvalidJobError
 from nightscore.inputs.values import check_value, is_written_as_format
 from nightscore.models.pinned import PinnedModel
@@ -45,7 +44,7 @@ def partitions(
     statuses = [status for status in partition_statuses(spec, model) if is_shown(status)]
 
     if as_json:
-        print_json([dataclasses.asdict(status) for status in statuses])
+        print_json([as_row(status) for status in statuses])
         return
 
     print_table(f"Partitions of {spec.name}", COLUMNS, [_row(status) for status in statuses])
@@ -97,7 +96,7 @@ def explain(job: str, partition: str, as_json: bool, cache_dir: Path | None) -> 
     would_score = status.state in ("missing", "stale", "failed") and status.has_input
 
     if as_json:
-        print_json(dataclasses.asdict(status) | {"would_score": would_score})
+        print_json(as_row(status) | {"would_score": would_score})
         return
 
     verdict = "would score it"
