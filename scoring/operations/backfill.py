@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
+from itertools import pairwise
 from typing import Literal, get_args
 
 from nightscore.errors import InvalidJobError, ScoringError
@@ -490,9 +491,39 @@ def _experience(history: Iterable[RunSummary]) -> _Experience:
     runs = []
     for run in history:
         if run.status == "published" and run.rows_in and not (run.restores or run.replays):
-            runs.append(_Took(run.rows_in, run.startup_s, run.total_s - run.waited_s))
+            runs.append(run)
 
-    return _Experience(runs[:HISTORY_RUNS])
+    newest = runs[:HISTORY_RUNS]
+    return _Experience([_Took(run.rows_in, run.startup_s, _own_s(run, newest)) for run in newest])
+
+
+def _own_s(run: RunSummary, runs: Sequence[RunSummary]) -> float:
+    """Seconds of a run, without those that others of a backfill took meanwhile.
+
+    A backfill of small partitions has several runs under way at once. Time that they have in common
+    is divided among them, so that all of them together take the time of the backfill.
+    """
+    own_s = run.total_s - run.waited_s
+    if run.startup_s or run.finished_at is None:
+        return own_s
+
+    beside = [(one.started_at, one.finished_at) for one in runs if not one.startup_s]
+    spans = [(start, end) for start, end in beside if end is not None]
+    moments = sorted(
+        {run.started_at, run.finished_at}
+        | {moment for span in spans for moment in span if _is_within(moment, run)}
+    )
+
+    shared_s = 0.0
+    for start, end in pairwise(moments):
+        n_under_way = sum(begin <= start and end <= finish for begin, finish in spans)
+        shared_s += (end - start).total_seconds() / max(n_under_way, 1)
+
+    return min(own_s, shared_s)
+
+
+def _is_within(moment: datetime, run: RunSummary) -> bool:
+    return run.finished_at is not None and run.started_at < moment < run.finished_at
 
 
 def _median(seconds: Iterable[float]) -> float:

@@ -168,6 +168,9 @@ def test_a_partition_is_skipped_with_the_mode_that_would_score_it() -> None:
     }
 
 
+BEGAN = datetime(2026, 11, 24, 3, tzinfo=UTC)
+
+
 def took(n_rows: int, run_s: float, startup_s: float = 0.0) -> Any:
     return SimpleNamespace(
         status="published",
@@ -177,6 +180,8 @@ def took(n_rows: int, run_s: float, startup_s: float = 0.0) -> Any:
         startup_s=startup_s,
         total_s=run_s + 5.0,
         waited_s=5.0,
+        started_at=BEGAN,
+        finished_at=None,
     )
 
 
@@ -190,6 +195,24 @@ def test_an_estimate_is_what_like_runs_took_or_none() -> None:
     assert experience.run_s(1_000, is_first=False) is None, "nothing like it has run"
     assert experience.run_s(None, is_first=False) is None
     assert _experience([]).run_s(100, is_first=True) is None
+
+
+def test_an_estimate_divides_the_time_of_runs_that_were_under_way_at_once() -> None:
+    overlapping = []
+    for n_seconds in range(8):
+        run = took(100, 4.0)
+        run.waited_s = 1.0
+        run.started_at = BEGAN + timedelta(seconds=n_seconds)
+        run.finished_at = run.started_at + timedelta(seconds=4)
+        overlapping.append(run)
+
+    taken_s = [one.run_s for one in _experience(overlapping).runs]
+    assert sum(taken_s) == pytest.approx(11.0), "from the first run's start to the last one's end"
+    assert 1.0 <= (_experience(overlapping).run_s(100, is_first=False) or 0.0) <= 11 / 8
+
+    alone = took(100, 4.0, startup_s=2.0)
+    alone.finished_at = BEGAN + timedelta(seconds=9)
+    assert _experience([alone, *overlapping]).run_s(100, is_first=True) == 4.0
 
 
 def test_an_estimate_has_the_start_up_once_and_leaves_out_what_is_not_known() -> None:
