@@ -16,16 +16,20 @@ def start_early(*, with_worker: bool) -> None:
     They are forked once this process has imported what they share with it, so that nobody imports
     that twice. Where that is not possible they start anew, beside the imports of this process.
     """
-    if not can_fork():
-        client.start_early()
-        if with_worker:
-            executor.start_early()
-        return
+    if can_fork():
+        _import_shared()
 
-    _import_shared()
-    if not can_fork():  # a library has started a thread
-        return
+        # A library may have started a thread, or Arrow was there before, set up by somebody else.
+        if can_fork() and executor.has_own_memory():
+            _fork(with_worker=with_worker)
+            return
 
+    client.start_early()
+    if with_worker:
+        executor.start_early()
+
+
+def _fork(*, with_worker: bool) -> None:
     # What is imported stays: nobody need look for garbage in it, and its pages stay shared.
     gc.freeze()
 

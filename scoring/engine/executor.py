@@ -112,6 +112,18 @@ def environment_of_workers() -> Iterator[None]:
                 os.environ[name] = value
 
 
+def has_own_memory() -> bool:
+    """Whether Arrow takes memory in this process as it shall in workers.
+
+    Other allocators reserve a gigabyte of address space at once, which a forked process does not
+    have under its limit.
+    """
+    import pyarrow
+
+    wanted = ENVIRONMENT.get("ARROW_DEFAULT_MEMORY_POOL")
+    return wanted is None or pyarrow.default_memory_pool().backend_name == wanted
+
+
 def end_early() -> None:
     """End the early worker, if nobody took it."""
     executor = _early.take()

@@ -424,7 +424,7 @@ main()
         ("nightscore.cli.streams", ["--help"]),
         ("typer", ["--help"]),
         ("nightscore.cli.arguments", ["run", "job", "2024-02-29"]),
-        ("pyarrow", ["run", "job", "2024-02-29"]),
+        ("pyarrow", ["run", "flights_on_s3", "2024-02-29"]),
         ("nightscore.runs.run", ["run", "job", "2024-02-29"]),
     ],
 )

@@ -145,3 +145,17 @@ worker.end()
 client.end_all()
 assert not children()
 """)
+
+
+def test_a_command_does_not_fork_if_arrow_has_another_allocator() -> None:
+    """It may reserve more address space than the process that parses may have."""
+    check("""
+os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
+import pyarrow
+from nightscore.cli.early_processes import start_early
+
+start_early(with_worker=False)
+(parser,) = client._idle
+assert not isinstance(parser._process, forked_process.ForkedProcess)
+client.end_all()
+""")

@@ -24,6 +24,7 @@ COMMANDS = (
 _forking = get_context("forkserver")
 _forking.set_forkserver_preload(
     [
+        "tests.support.worker_memory",
         "deltalake",
         "tests.faults.points",
         "tests.support.warm_commands",
