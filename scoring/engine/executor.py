@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -149,8 +149,18 @@ def submit(executor: Any, function: Callable[..., T], *arguments: object) -> "Fu
 
     It works in the folder in which this process works now: a notebook may have changed it since the
     process was started, and paths in a job may be relative.
+
+    Raises:
+        BrokenExecutor: The processes are gone, or were ended by another thread.
     """
-    future: Future[T] = executor.submit(_call_in, working_folder(), function, *arguments)
+    try:
+        future: Future[T] = executor.submit(_call_in, working_folder(), function, *arguments)
+    except BrokenExecutor:
+        raise
+    except RuntimeError as error:
+        # loky's, for an executor that is shut down already.
+        raise BrokenExecutor("The worker processes were ended meanwhile.") from error
+
     return future
 
 

@@ -2,9 +2,11 @@
 
 import os
 import signal
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 import pytest
+from loky import ProcessPoolExecutor
 
 from nightscore.engine import executor
 
@@ -51,3 +53,11 @@ def test_an_executor_that_grows_keeps_its_processes() -> None:
 
     assert first in processes
     assert len(processes) == 2
+
+
+def test_a_call_after_the_processes_were_ended_is_told_as_their_end() -> None:
+    """A run that is cancelled loses its processes at any moment, also right before a call."""
+    ended = ProcessPoolExecutor(1)
+    ended.shutdown()
+    with pytest.raises(BrokenExecutor, match="ended meanwhile"):
+        executor.submit(ended, os.getpid)
