@@ -14,7 +14,6 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from nightscore.drift.recompare_runs import compare_later
 from nightscore.flows.children import end_children, run_child
 from nightscore.flows.failures import tell_of_failure
 from nightscore.flows.outcome import Outcome, as_backfill, fail_with_reason, outcomes_of
@@ -43,6 +42,7 @@ from nightscore.flows.ui.progress import BackfillProgress, progress_artifact
 from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import default_cache
+from nightscore.monitoring.drift.recompare_runs import compare_later
 from nightscore.operations.backfill import (
     BackfillItem,
     BackfillPlan,

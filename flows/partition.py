@@ -17,7 +17,6 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
-from nightscore.drift.statistics_table import read_statistics
 from nightscore.errors import InvalidJobError, ScoringError
 from nightscore.flows.failures import tell_of_failure
 from nightscore.flows.outcome import Outcome, fail_with_reason, is_backfill
@@ -47,6 +46,7 @@ from nightscore.flows.ui.run_page import run_markdown
 from nightscore.inputs.partitions import parse_value
 from nightscore.inputs.values import check_value
 from nightscore.models.cache import default_cache
+from nightscore.monitoring.drift.statistics_table import read_statistics
 from nightscore.operations.report import NOTHING_DRAWN, Drawn, draw_report
 from nightscore.process import count_startup
 from nightscore.runs.run import run

@@ -41,7 +41,7 @@ def modules() -> list[tuple[Path, ast.Module, list[str]]]:
 
 
 def package_of(path: Path) -> str:
-    """A folder, or a folder directly below it: `flows`, `scoring/drift`."""
+    """A folder, or a folder directly below it: `flows`, `scoring/profiles`."""
     return "/".join(path.parent.parts[:2])
 
 

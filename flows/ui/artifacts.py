@@ -1,6 +1,6 @@
 """Keys and short texts of artifacts and states in the Prefect UI."""
 
-from nightscore.drift.wording import verdict_text
+from nightscore.monitoring.drift.wording import verdict_text
 from nightscore.outputs.guarantees import decisions, instead_of_a_decision
 from nightscore.reports.cards import SIGNS
 from nightscore.schemas.job import ScoringJob

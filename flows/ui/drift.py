@@ -3,11 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nightscore.drift import statistic_catalog
-from nightscore.drift.findings import column_names, counted
-from nightscore.drift.statistics_table import NO_REFERENCE
-from nightscore.drift.wording import resolved_columns, show_drivers, show_rates, verdict_text
 from nightscore.flows.ui.markdown import code, escaped
+from nightscore.monitoring.drift import statistic_catalog
+from nightscore.monitoring.drift.findings import column_names, counted
+from nightscore.monitoring.drift.statistics_table import NO_REFERENCE
+from nightscore.monitoring.drift.wording import (
+    resolved_columns,
+    show_drivers,
+    show_rates,
+    verdict_text,
+)
 from nightscore.operations.report import SPARK_DAYS, Drawn
 from nightscore.reports.cards import SIGNS
 from nightscore.reports.plots import data_uri

@@ -8,7 +8,6 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
-from nightscore.drift.findings import counted
 from nightscore.flows.outcome import is_backfill
 from nightscore.flows.ui.messages import (
     NO_LINKS,
@@ -19,6 +18,7 @@ from nightscore.flows.ui.messages import (
     text_lines,
 )
 from nightscore.flows.ui.transition import Transition, find_transition
+from nightscore.monitoring.drift.findings import counted
 from nightscore.schemas.manifest import FindingRecord, GateRecord, Manifest
 from nightscore.schemas.partition import show_value
 from nightscore.schemas.text import printable

@@ -4,9 +4,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nightscore.drift.findings import column_names, counted, worse
 from nightscore.flows.ui.artifacts import holding_gates
 from nightscore.flows.ui.transition import Transition
+from nightscore.monitoring.drift.findings import column_names, counted, worse
 from nightscore.outputs.guarantees import decisions, instead_of_a_decision
 from nightscore.schemas.drift import ORDER, Severity
 from nightscore.schemas.manifest import FindingRecord, GateRecord, Manifest

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from nightscore.drift.findings import counted, worse
+from nightscore.monitoring.drift.findings import counted, worse
 from nightscore.schemas.drift import ORDER, Severity
 from nightscore.schemas.manifest import FindingRecord, Manifest
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from nightscore.cli.resolve import exact_value, known_partition, load, model_cache
-from nightscore.drift.recompare_runs import compare_later
 from nightscore.ledger.workspace import Workspace
+from nightscore.monitoring.drift.recompare_runs import compare_later
 from nightscore.operations.decision import find_held
 from nightscore.outputs.guarantees import check_claims
 from nightscore.schemas.job import ScoringJob

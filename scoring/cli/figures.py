@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from nightscore.cli.show import out
-from nightscore.drift.statistics.shared.statistic import Figure
+from nightscore.monitoring.drift.statistics.shared.statistic import Figure
 
 
 def explain_figures(figures: Sequence[Figure]) -> None:

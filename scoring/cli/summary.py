@@ -92,7 +92,7 @@ def _print_done(manifest: Manifest) -> None:
         lines.insert(2, f"  quarantine:  {_quarantine(manifest)}")
 
     if manifest.drift is not None:
-        from nightscore.drift.wording import verdict_text
+        from nightscore.monitoring.drift.wording import verdict_text
 
         lines.append(f"  drift:       {verdict_text(manifest.drift)}")
 

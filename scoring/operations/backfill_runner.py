@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from concurrent.futures import wait
 from datetime import UTC, datetime
 
-from nightscore.drift.recompare_runs import compare_later
 from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
 from nightscore.engine.worker_backend_catalog import open_pool
@@ -19,6 +18,7 @@ from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
+from nightscore.monitoring.drift.recompare_runs import compare_later
 from nightscore.operations.backfill import BackfillItem
 from nightscore.process import available_cores, start_daemon
 from nightscore.runs.run import run

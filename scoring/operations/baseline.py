@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.arrow.parsing.files import read_tables
-from nightscore.drift.profiling import profile_of, with_types
 from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.pool import Pool
@@ -22,6 +21,7 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.protocol import ModelVersion
 from nightscore.models.registries.uris import redacted
+from nightscore.monitoring.drift.profiling import profile_of, with_types
 from nightscore.profiles.profile import kind_of
 from nightscore.profiles.profile_spec import (
     ProfiledColumn,

@@ -5,7 +5,6 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
-from nightscore.drift.stored_profiles import current_baseline
 from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.planning.environment import version_warnings
 from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
@@ -32,6 +31,7 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.uris import redacted, registry_uri
 from nightscore.models.registry_catalog import open_registry
+from nightscore.monitoring.drift.stored_profiles import current_baseline
 from nightscore.operations.checklist import Check, Checklist, Finding, UnknownError, known
 from nightscore.operations.first_rows import score_first_rows, states_all_types
 from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes

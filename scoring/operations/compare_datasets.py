@@ -7,11 +7,11 @@ from typing import Any
 import pyarrow as pa
 
 from nightscore.arrow.parsing.files import corrupt
-from nightscore.drift.grade import compare_columns, worst
-from nightscore.drift.measure import pair_up
-from nightscore.drift.statistics.shared.columns import ColumnPair
 from nightscore.errors import InvalidJobError
 from nightscore.inputs.dataset import Dataset
+from nightscore.monitoring.drift.grade import compare_columns, worst
+from nightscore.monitoring.drift.measure import pair_up
+from nightscore.monitoring.drift.statistics.shared.columns import ColumnPair
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.numbers import finite_values
 from nightscore.profiles.profile import CategoryProfile, NumberProfile, Profile, kind_of

@@ -17,11 +17,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from nightscore.drift.wording import verdict_text
 from nightscore.errors import PartitionNotFoundError
 from nightscore.inputs.jobfile import load_job
 from nightscore.inputs.partitions import parse_value
 from nightscore.models.cache import ModelCache, default_cache
+from nightscore.monitoring.drift.wording import verdict_text
 from nightscore.operations import api
 from nightscore.operations.notebook_progress import shown_progress
 from nightscore.operations.report import newest_report, read_report, reported_run

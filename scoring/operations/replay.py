@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from nightscore.drift.recompare_runs import compare_later
 from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
 from nightscore.errors import PartitionNotFoundError
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
+from nightscore.monitoring.drift.recompare_runs import compare_later
 from nightscore.outputs.publish import open_publisher
 from nightscore.runs.accounting import reconcile, summarize
 from nightscore.runs.dispatch import score_shards

@@ -11,16 +11,16 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from nightscore.drift import statistic_catalog
-from nightscore.drift.recompare_runs import compared_now
-from nightscore.drift.statistics_table import NO_REFERENCE, read_statistics
-from nightscore.drift.stored_profiles import stored_baseline
 from nightscore.errors import CorruptFileError, PartitionNotFoundError, ScoringError
 from nightscore.ledger.comparison_records import with_newest_comparisons
 from nightscore.ledger.layout import report_path, state_store
 from nightscore.ledger.timeline import earlier_values, latest_publications, recorded_values
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
+from nightscore.monitoring.drift import statistic_catalog
+from nightscore.monitoring.drift.recompare_runs import compared_now
+from nightscore.monitoring.drift.statistics_table import NO_REFERENCE, read_statistics
+from nightscore.monitoring.drift.stored_profiles import stored_baseline
 from nightscore.operations.history import run_history
 from nightscore.operations.rollback import restorable_run
 from nightscore.profiles.table import ColumnProfile, from_bytes, merge_profiles

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from nightscore.drift.recompare_runs import compare_later
 from nightscore.errors import ConflictError, InvalidJobError, LocationNotFoundError, ScoringError
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.history import PartitionHistory
@@ -19,6 +18,7 @@ from nightscore.ledger.run_record import RunRecord
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
+from nightscore.monitoring.drift.recompare_runs import compare_later
 from nightscore.outputs.publish import open_publisher, republication
 from nightscore.outputs.publisher import Publisher
 from nightscore.process import installed_version

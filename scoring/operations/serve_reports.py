@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from nightscore.drift.wording import verdict_text
 from nightscore.errors import PartitionNotFoundError, ScoringError
 from nightscore.inputs.job_lookup import list_jobs, show_folders
 from nightscore.inputs.jobfile import load_job
@@ -22,6 +21,7 @@ from nightscore.ledger.comparison_records import with_newest_comparisons
 from nightscore.ledger.timeline import latest_publications, recorded_values
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
+from nightscore.monitoring.drift.wording import verdict_text
 from nightscore.operations.report import newest_report, read_report, reported_run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import show_value

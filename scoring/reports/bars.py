@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nightscore.drift.labels import digits_for, is_time, show_moment, show_number, to_seconds
+from nightscore.monitoring.drift.labels import (
+    digits_for,
+    is_time,
+    show_moment,
+    show_number,
+    to_seconds,
+)
 from nightscore.profiles.bins import Floats
 from nightscore.profiles.profile import CategoryProfile, NumberProfile
 from nightscore.profiles.table import ColumnProfile

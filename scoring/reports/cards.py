@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nightscore.drift import statistic_catalog
-from nightscore.drift.labels import show_number, show_value
-from nightscore.drift.statistics.shared.statistic import Figure, Statistic
+from nightscore.monitoring.drift import statistic_catalog
+from nightscore.monitoring.drift.labels import show_number, show_value
+from nightscore.monitoring.drift.statistics.shared.statistic import Figure, Statistic
 from nightscore.profiles.profile import CategoryProfile, NumberProfile
 from nightscore.profiles.table import ColumnProfile
 from nightscore.reports.bars import Bars, bars_of

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from nightscore.drift.findings import worse
-from nightscore.drift.wording import list_names
+from nightscore.monitoring.drift.findings import worse
+from nightscore.monitoring.drift.wording import list_names
 from nightscore.profiles.table import ColumnProfile
 from nightscore.reports.cards import Card, ColumnSides, make_card
 from nightscore.reports.page import MAX_PLOTS, Page

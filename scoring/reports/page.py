@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
-from nightscore.drift import statistic_catalog
-from nightscore.drift.findings import counted
+from nightscore.monitoring.drift import statistic_catalog
+from nightscore.monitoring.drift.findings import counted
 from nightscore.process import installed_version
 from nightscore.reports.cards import SIGNS, Card
 from nightscore.reports.trends import HeatMap, Trend

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.drift.labels import show_number
+from nightscore.monitoring.drift.labels import show_number
 from nightscore.profiles.bins import Floats
 from nightscore.reports.bars import Bars
 from nightscore.reports.svg import make_lean

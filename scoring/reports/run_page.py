@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from nightscore.drift.findings import column_names, counted, worse
-from nightscore.drift.wording import (
+from nightscore.monitoring.drift.findings import column_names, counted, worse
+from nightscore.monitoring.drift.wording import (
     label_rates,
     resolved_columns,
     show_drivers,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nightscore.drift.labels import DAY_S, digits_for, show_moment, show_number
+from nightscore.monitoring.drift.labels import DAY_S, digits_for, show_moment, show_number
 
 MAX_TICKS = 4
 ROUND_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)

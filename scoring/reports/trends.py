@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nightscore.drift import statistic_catalog
-from nightscore.drift.labels import show_number
-from nightscore.drift.statistics_table import NO_REFERENCE
+from nightscore.monitoring.drift import statistic_catalog
+from nightscore.monitoring.drift.labels import show_number
+from nightscore.monitoring.drift.statistics_table import NO_REFERENCE
 from nightscore.reports.plots import Line, trend_svg
 from nightscore.reports.series import Past, series_of, sparkline
 from nightscore.schemas.drift import ORDER, REFERENCES, Severity

@@ -8,14 +8,14 @@ import functools
 from concurrent.futures import Future
 from dataclasses import replace
 
-from nightscore.drift.assess import Drift, assess, keep
-from nightscore.drift.profiling import ColumnsWithoutBins, choose_columns, with_types
-from nightscore.drift.references import References, find_references
-from nightscore.drift.stored_profiles import cache_profile
 from nightscore.engine.shard import ShardTask
 from nightscore.engine.worker.bin_sampling import sample_bins
 from nightscore.errors import ModelDigestError, ScoringError
 from nightscore.models.pinned import PinnedModel, model_seconds
+from nightscore.monitoring.drift.assess import Drift, assess, keep
+from nightscore.monitoring.drift.profiling import ColumnsWithoutBins, choose_columns, with_types
+from nightscore.monitoring.drift.references import References, find_references
+from nightscore.monitoring.drift.stored_profiles import cache_profile
 from nightscore.process import start_daemon
 from nightscore.profiles.profile_spec import ProfileSpec
 from nightscore.runs.execution import Execution

@@ -7,7 +7,7 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 
-from nightscore.drift.findings import worse
+from nightscore.monitoring.drift.findings import worse
 from nightscore.runs.gate_declaration import Action, FinishedRun, Gate, Outcome
 from nightscore.schemas.gates import LEAST_HISTORY, History, NullRate, Range
 from nightscore.schemas.job import ScoringJob

@@ -72,7 +72,7 @@ def run(
 
     is_new = manifest.run_id == execution.run_id and manifest.status in ("published", "held")
     if compares_later and is_new:
-        from nightscore.drift.recompare_runs import compare_later
+        from nightscore.monitoring.drift.recompare_runs import compare_later
 
         compare_later(workspace, [value], cache, datetime.now(UTC), are_fresh=True)
 

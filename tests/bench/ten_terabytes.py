@@ -28,7 +28,6 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.drift.profiling import profile_of
 from nightscore.engine import checkpoints
 from nightscore.engine.planning.memory import plan_memory
 from nightscore.engine.planning.predictor_choice import PredictorChoice
@@ -48,6 +47,7 @@ from nightscore.ledger.layout import manifest_path, part_path, parts_store, stat
 from nightscore.ledger.manifest_files import find_manifest, list_manifests, write_manifest
 from nightscore.ledger.run_record import RunRecord
 from nightscore.ledger.workspace import Workspace
+from nightscore.monitoring.drift.profiling import profile_of
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publication
 from nightscore.outputs.writer import WrittenPart

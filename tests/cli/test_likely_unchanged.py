@@ -89,5 +89,12 @@ def test_a_run_begins_without_the_engine() -> None:
     code = f"import sys, {imports}; print(*sys.modules, sep='\\n')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = set(done.stdout.split())
-    late = {"loky", "rich", "pyarrow", "numpy", "nightscore.runs.run_plan", "nightscore.drift"}
+    late = {
+        "loky",
+        "rich",
+        "pyarrow",
+        "numpy",
+        "nightscore.runs.run_plan",
+        "nightscore.monitoring.drift",
+    }
     assert not imported & (late | {"nightscore.engine.shard", "nightscore.profiles"})

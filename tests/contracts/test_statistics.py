@@ -18,15 +18,15 @@ from scipy.spatial.distance import jensenshannon
 from typer.testing import CliRunner
 
 from nightscore.cli.app import build_app
-from nightscore.drift import statistic_catalog, statistics
-from nightscore.drift.compare_profiles import compare_profiles
-from nightscore.drift.findings import Context, judge
-from nightscore.drift.grade import compare_columns
-from nightscore.drift.measure import pair_up
-from nightscore.drift.statistics.shared.columns import ColumnGroup, ColumnPair
-from nightscore.drift.statistics.shared.statistic import Statistic
 from nightscore.flows.ui.drift import drift_rows
 from nightscore.inputs.dataset import Dataset
+from nightscore.monitoring.drift import statistic_catalog, statistics
+from nightscore.monitoring.drift.compare_profiles import compare_profiles
+from nightscore.monitoring.drift.findings import Context, judge
+from nightscore.monitoring.drift.grade import compare_columns
+from nightscore.monitoring.drift.measure import pair_up
+from nightscore.monitoring.drift.statistics.shared.columns import ColumnGroup, ColumnPair
+from nightscore.monitoring.drift.statistics.shared.statistic import Statistic
 from nightscore.operations.compare_datasets import compare_sides
 from nightscore.profiles.bins import Floats
 from nightscore.profiles.edges import Edges

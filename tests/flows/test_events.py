@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from nightscore.drift.compare_profiles import Comparison
-from nightscore.drift.findings import Context, judge
+from nightscore.monitoring.drift.compare_profiles import Comparison
+from nightscore.monitoring.drift.findings import Context, judge
 from nightscore.schemas.drift import ColumnDrift, Severity
 from nightscore.schemas.manifest import DriftRecord, FindingRecord, GateRecord, Manifest
 

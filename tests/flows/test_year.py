@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from nightscore.drift.findings import counted
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.flows.demo.sample import Sample
 from nightscore.inputs.jobfile import load_job
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
+from nightscore.monitoring.drift.findings import counted
 from nightscore.operations.report import read_report, reported_run
 from nightscore.runs.run import run
 from nightscore.schemas.job import ScoringJob

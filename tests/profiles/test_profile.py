@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nightscore.drift.compare_profiles import Comparison
-from nightscore.drift.findings import Context, judge
-from nightscore.drift.impact import impact
+from nightscore.monitoring.drift.compare_profiles import Comparison
+from nightscore.monitoring.drift.findings import Context, judge
+from nightscore.monitoring.drift.impact import impact
 from nightscore.profiles.bins import count_bins, distinct
 from nightscore.profiles.column_records import feature_records
 from nightscore.profiles.edges import Edges

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from nightscore.drift.drivers import find_drivers
-from nightscore.drift.statistics.total_variation import total_variation
+from nightscore.monitoring.drift.drivers import find_drivers
+from nightscore.monitoring.drift.statistics.total_variation import total_variation
 from nightscore.profiles import profile_spec
 from nightscore.profiles import profiler as profiler_module
 from nightscore.profiles.profile import CategoryProfile, NumberProfile
@@ -114,9 +114,9 @@ def test_other_values_of_a_segment_are_within() -> None:
 
 
 def test_all_parts_are_the_total_variation_distance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nightscore.drift.drivers.LEAST_SHARE", -1.0)
-    monkeypatch.setattr("nightscore.drift.drivers.MAX_DRIVERS", 100)
-    monkeypatch.setattr("nightscore.drift.drivers.LEAST_EXCESS", 0.0)
+    monkeypatch.setattr("nightscore.monitoring.drift.drivers.LEAST_SHARE", -1.0)
+    monkeypatch.setattr("nightscore.monitoring.drift.drivers.MAX_DRIVERS", 100)
+    monkeypatch.setattr("nightscore.monitoring.drift.drivers.LEAST_EXCESS", 0.0)
     for seed in range(5):
         then, now = profiled(frame(3_000, seed)), profiled(frame(2_000, seed + 9, 0.3, 1.0))
         for name in ("x", "c"):

@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from nightscore.drift.assess import Drift
-from nightscore.drift.references import References
-from nightscore.drift.stored_profiles import stored_profile
 from nightscore.errors import ModelDigestError, StorageError
+from nightscore.monitoring.drift.assess import Drift
+from nightscore.monitoring.drift.references import References
+from nightscore.monitoring.drift.stored_profiles import stored_profile
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.profile import CategoryProfile, NumberProfile
 from nightscore.profiles.profile_spec import ProfiledColumn

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nightscore.cli.figures import explain_figures
 from nightscore.cli.show import out, print_json, print_table
-from nightscore.drift import statistic_catalog
+from nightscore.monitoring.drift import statistic_catalog
 from nightscore.operations.compare_datasets import compare_sides, open_side
 from nightscore.schemas.drift import ORDER, DriftReport
 

@@ -10,11 +10,11 @@ from nightscore.cli.figures import explain_figures
 from nightscore.cli.messages import say
 from nightscore.cli.resolve import load, read_value
 from nightscore.cli.show import counted, out, print_json, print_table
-from nightscore.drift import statistic_catalog
-from nightscore.drift.statistics.shared.statistic import Figure
 from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
 from nightscore.inputs.values import check_value
 from nightscore.ledger.workspace import Workspace
+from nightscore.monitoring.drift import statistic_catalog
+from nightscore.monitoring.drift.statistics.shared.statistic import Figure
 from nightscore.operations.history import newest_runs, run_history
 from nightscore.operations.report import ColumnDay, column_series, compared_columns
 from nightscore.operations.rollback import publications

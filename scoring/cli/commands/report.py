@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nightscore.cli.resolve import known_partition, load, model_cache, read_value
 from nightscore.cli.show import err, out, print_json, print_table
-from nightscore.drift.wording import (
+from nightscore.monitoring.drift.wording import (
     resolved_columns,
     show_drivers,
     show_made_at,

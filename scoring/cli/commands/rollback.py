@@ -12,10 +12,10 @@ from nightscore.cli.records import exit_code
 from nightscore.cli.resolve import load, log_to, model_cache
 from nightscore.cli.show import counted, out, print_json, print_table
 from nightscore.cli.summary import print_failures
-from nightscore.drift.recompare_runs import compare_later
 from nightscore.inputs.partitions import parse_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
+from nightscore.monitoring.drift.recompare_runs import compare_later
 from nightscore.operations.backfill import values_between
 from nightscore.operations.rollback import RollbackItem, plan_rollback, roll_back
 from nightscore.schemas.job import ScoringJob

@@ -1,0 +1,246 @@
+"""Assesses a run: compares what its workers counted with the references, and stores the result."""
+
+import base64
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nightscore.engine.shard import ShardResult
+from nightscore.ledger.layout import drift_path, profile_path, state_store
+from nightscore.monitoring.drift.changes import find_changes
+from nightscore.monitoring.drift.compare_profiles import Comparison, compare_profiles
+from nightscore.monitoring.drift.drivers import find_drivers
+from nightscore.monitoring.drift.findings import QUIET, Context, judge
+from nightscore.monitoring.drift.impact import expected_rate, score_movement
+from nightscore.monitoring.drift.profiling import profile_of
+from nightscore.monitoring.drift.references import Habits, References
+from nightscore.monitoring.drift.seasonal import distances
+from nightscore.monitoring.drift.statistics_table import statistics_table
+from nightscore.process import start_daemon
+from nightscore.profiles.profile_spec import score_column
+from nightscore.profiles.table import (
+    ColumnProfile,
+    Key,
+    merge_profiles,
+    read_stream,
+    to_bytes,
+    with_recent,
+    write_parquet,
+)
+from nightscore.schemas.drift import REFERENCES
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import DriftRecord, DriverRecord, Manifest
+from nightscore.schemas.model_uri import is_logged_model
+from nightscore.schemas.partition import show_value
+
+Profiles = Mapping[Key, ColumnProfile]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """What is stored of a run's comparison."""
+
+    record: DriftRecord
+    profile: bytes
+    """As a Parquet file."""
+    table: bytes
+    """The statistics, as a Parquet file."""
+    warnings: tuple[str, ...]
+    columns: tuple[ColumnProfile, ...] = ()
+    """The profile, if it is what reading the file would give. A sum of several shards has its
+    categories in another order."""
+
+
+def assess(
+    job: ScoringJob, manifest: Manifest, results: Sequence[ShardResult], references: References
+) -> Drift:
+    """Compare what the workers counted with the references."""
+    profiles, failed = merge_profiles(profile_of(result) for result in results)
+    columns = list(profiles.values())
+    comparisons = compare_profiles(columns, references.profiles)
+    _remember(columns, comparisons, references.habits, show_value(manifest.partition))
+
+    errors = references.unwatched | failed
+
+    for result in results:
+        errors |= result.profile_errors
+
+    if "baseline" in comparisons:
+        errors |= comparisons["baseline"].errors
+
+    record = _compare(manifest, profiles, comparisons, references).model_copy(
+        update={
+            "cpu_share": _cpu_share(results),
+            "unprofiled_rows": sum(result.n_unprofiled for result in results),
+            "errors": errors,
+        }
+    )
+
+    table = statistics_table(manifest, columns, comparisons, record)
+    warnings = _warnings(job, manifest, record, references)
+
+    return Drift(
+        record=record,
+        profile=_stored(results, columns),
+        table=table,
+        warnings=warnings,
+        columns=tuple(columns) if len(results) == 1 else (),
+    )
+
+
+def _stored(results: Sequence[ShardResult], columns: Sequence[ColumnProfile]) -> bytes:
+    """The profile as a Parquet file.
+
+    That of a single shard is one already. It lacks only what the comparison has found.
+    """
+    if len(results) != 1 or not results[0].counted:
+        return to_bytes(columns)
+
+    (result,) = results
+    if result.profile and not any(column.recent for column in columns):
+        return base64.b64decode(result.profile)
+    return write_parquet(with_recent(read_stream(result.counted), columns))
+
+
+def assess_again(
+    manifest: Manifest, own: DriftRecord, columns: Sequence[ColumnProfile], references: References
+) -> tuple[DriftRecord, bytes]:
+    """Compare a run with other references than it had: the record and its table of statistics.
+
+    Args:
+        manifest: Of the run.
+        own: The run's own comparison. What was counted, and at which cost, is taken from it.
+        columns: The run's stored profile. It stays as it is.
+        references: What to compare with.
+    """
+    profiles = {column.key: column for column in columns}
+    features = {column.name for column in manifest.columns if column.role == "feature"}
+    references.features = frozenset({*features, *own.errors}) if features else None
+    comparisons = compare_profiles(columns, references.profiles)
+
+    measured = ("cpu_share", "unprofiled_rows", "errors", "profile")
+    record = _compare(manifest, profiles, comparisons, references).model_copy(
+        update={name: getattr(own, name) for name in measured}
+    )
+
+    return record, statistics_table(manifest, columns, comparisons, record)
+
+
+def keep(job: ScoringJob, folder: str, run_id: str, drift: Drift) -> DriftRecord:
+    """Write profile and statistics beside the run's manifest; the record with their places."""
+    state = state_store(job)
+    profile, table = profile_path(folder, run_id), drift_path(folder, run_id)
+    # Making a file durable is mostly waiting.
+    writing = start_daemon("statistics", functools.partial(state.write_bytes, table, drift.table))
+    state.write_bytes(profile, drift.profile)
+    writing.result()
+
+    return drift.record.model_copy(update={"profile": profile, "table": table})
+
+
+def _compare(
+    manifest: Manifest,
+    profiles: Profiles,
+    comparisons: Mapping[str, Comparison],
+    references: References,
+) -> DriftRecord:
+    """The record, without what the counting has cost."""
+    judgement = judge(
+        comparisons,
+        Context(
+            partition=manifest.partition,
+            previous=references.neighbours.compared_before,
+            changes=[*find_changes(manifest, profiles, references)],
+            drivers=_drivers(comparisons, profiles, references),
+            habits=references.habits,
+            n_weekdays=len(references.weekdays),
+        ),
+    )
+
+    predictions = {c.name: c.kind for c in profiles.values() if c.role == "prediction"}
+    score = score_column(predictions)
+    key: Key = ("prediction", score, "")
+    now = profiles.get(key)
+    baseline = _of_baseline(references, key)
+    labels = baseline.scores if baseline is not None else None
+
+    return DriftRecord(
+        verdict=judgement.verdict,
+        references=references.names,
+        days=references.days,
+        habit_runs=references.neighbours.habit_runs,
+        neighbours=references.neighbours.digest,
+        findings=judgement.findings,
+        resolved=judgement.resolved,
+        score=score,
+        score_movement=score_movement(now, baseline),
+        n_columns=sum(not column.segment for column in profiles.values()),
+        expected_rate=expected_rate(labels, now) if labels else None,
+        baseline_rate=labels.mean if labels else None,
+    )
+
+
+def _of_baseline(references: References, key: Key) -> ColumnProfile | None:
+    columns = references.profiles.get("baseline", ())
+    # The last one counts, should a profile have two of a key.
+    return {column.key: column for column in columns}.get(key)
+
+
+def _remember(
+    columns: Sequence[ColumnProfile],
+    comparisons: Mapping[str, Comparison],
+    habits: Habits,
+    partition: str,
+) -> None:
+    """Hand the habits on, with today's distances."""
+    compared = comparisons["baseline"].columns if "baseline" in comparisons else {}
+
+    for column in columns:
+        drift = None if column.segment else compared.get(column.key)
+        if drift is not None and drift.severity != "insufficient data":
+            column.recent = {**habits.get(column.key, {}), partition: distances(drift)}
+
+
+def _drivers(
+    comparisons: Mapping[str, Comparison], profiles: Profiles, references: References
+) -> dict[Key, tuple[DriverRecord, ...]]:
+    """Segments behind each column that differs from the first reference that has segments."""
+    if not any(segment for _, _, segment in profiles):
+        return {}
+
+    for name in REFERENCES:
+        reference = {column.key: column for column in references.profiles.get(name, ())}
+        if not any(segment for _, _, segment in reference):
+            continue
+        compared = comparisons[name].columns.items()
+        moved = [key for key, drift in compared if not key[2] and drift.severity not in QUIET]
+        return {key: find_drivers(reference, profiles, key[0], key[1]) for key in moved}
+
+    return {}
+
+
+def _cpu_share(results: Sequence[ShardResult]) -> float:
+    cpu_s = sum(result.cpu_s for result in results)
+    profile_cpu_s = sum(result.profile_cpu_s for result in results)
+    if cpu_s:
+        return round(profile_cpu_s / cpu_s, 4)
+    return 0.0
+
+
+def _warnings(
+    job: ScoringJob, manifest: Manifest, record: DriftRecord, references: References
+) -> tuple[str, ...]:
+    warnings = list(references.warnings)
+
+    has_versions = not is_logged_model(manifest.model.version)  # others have no baseline
+    if "baseline" not in references.names and has_versions:
+        warnings.append("the model version has no baseline (`nightscore baseline` logs one)")
+
+    if record.unprofiled_rows:
+        warnings.append(
+            f"{record.unprofiled_rows:,} of {manifest.counts.rows_in:,} rows were not profiled: "
+            f"profiling took more than {job.drift.max_share:.0%} of the workers' CPU time "
+            "(drift.max_share)"
+        )
+
+    return tuple(warnings)
