@@ -1,0 +1,34 @@
+"""How right a model is: metrics with their bands, and what right and wrong decisions are worth."""
+
+from nightscore.schemas.base_record import Record
+from nightscore.schemas.gates import FiniteNumber
+from nightscore.schemas.manifest import Stored
+
+
+class DecisionValues(Record):
+    """What one row of each outcome is worth, in a unit of the user's own. Costs are negative."""
+
+    tp: FiniteNumber = 0.0
+    """A positive row that was predicted positive."""
+    fp: FiniteNumber = 0.0
+    """A negative row that was predicted positive."""
+    fn: FiniteNumber = 0.0
+    """A positive row that was predicted negative."""
+    tn: FiniteNumber = 0.0
+    """A negative row that was predicted negative."""
+
+
+class MetricRecord(Stored):
+    """A metric of a model's predictions, estimated or realised, with its 95 % band."""
+
+    name: str
+    """As scikit-learn names it, if it does: `roc_auc`, `brier`, `rmse`."""
+    value: float | None = None
+    """Null: not known. Then `note` says why."""
+    low: float | None = None
+    """Lower end of the 95 % band. Null where there is no band."""
+    high: float | None = None
+    n: int = 0
+    """Rows that it is of."""
+    note: str = ""
+    """What a reader should know: why there is no value or no band, or what is approximate."""
