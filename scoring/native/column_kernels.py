@@ -8,16 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from nightscore.native.column_intrinsics import add_moments, count_edges_below
+from nightscore.native.column_intrinsics import add_moments, array_at, count_edges_below
 from nightscore.native.compilation import kernel
 from nightscore.native.constants import (
     BIN_COPIES,
     BIN_FANOUT,
+    CELLS,
     HASH_SLOTS,
     LEAST_HASHES,
+    LIMIT_HIGH,
+    LIMIT_LOW,
+    LIMIT_ORIGIN,
+    LIMIT_PIVOT,
+    LIMIT_SCALE,
     MOMENT_LANES,
     MOMENT_STRIP,
     MOST_HASHES,
+    SEARCH_CELLS,
+    SEARCH_EDGES,
+    SEARCH_LEVELS,
+    SEARCH_N_CELLS,
+    SEARCH_TREE,
     STRIP_VALUES,
     WORD_ROWS,
 )
@@ -28,15 +39,11 @@ def count_numbers(
     values: Any,
     validity: Any,
     first_bit: int,
-    tree: Any,
-    n_levels: int,
-    pivot: float,
-    low: float,
-    high: float,
+    search: Any,
+    limits: Any,
     n_known: int,
     hashes: Any,
     strip: Any,
-    bits: Any,
     mixed: Any,
     rows: Any,
     sums: Any,
@@ -50,16 +57,13 @@ def count_numbers(
         values: float64, of any content where they are null.
         validity: Bytes of Arrow's bitmap.
         first_bit: The first value's bit in the bitmap; negative: there are no nulls.
-        tree: Edges of the bins, see `search_trees.edge_tree`.
-        n_levels: Levels of that tree.
-        pivot: Subtracted before squares are taken.
-        low: Values below it are outside.
-        high: Values above it are outside.
+        search: int64, (5): how bins are found, see `constants.SEARCH_TREE`.
+        limits: float64, (5): the pivot, the bounds, and where cells are, see
+            `constants.LIMIT_PIVOT`.
         n_known: Hashes that are known already.
         hashes: uint64, (`HASH_SLOTS` + 1 + `LEAST_HASHES`): a table, 0 where it is free; whether
             the hash 0 is among them; the known hashes, ascending. Empty: hashes are not wanted.
         strip: Scratch, float64, (`STRIP_VALUES`).
-        bits: The same memory as uint64.
         mixed: Scratch, uint64, (`STRIP_VALUES`): for hashes, then for numbers of bins.
         rows: int64, (`BIN_COPIES` x bins): finite values in each bin are added.
         sums: float64, of that shape: the sums of these values are added.
@@ -73,6 +77,8 @@ def count_numbers(
         How many new hashes were put into the table.
     """
     n_bins = np.uint64(rows.size // BIN_COPIES)
+    low, high = limits[LIMIT_LOW], limits[LIMIT_HIGH]
+    bits = array_at(np.uint64(0), strip.ctypes.data, STRIP_VALUES)
     most = np.uint64(0xFFFFFFFFFFFFFFFF)
     n_hashes = 0
 
@@ -93,18 +99,19 @@ def count_numbers(
                 strip[i] = values[np.uintp(first + i)] + 0.0  # both zeros are one value
 
         n_odd = 0
+        n_outside = 0
         for i in range(n_rows):
             n_odd += not abs(strip[i]) < np.inf
+            n_outside += (strip[i] < low) | (strip[i] > high)
 
         if n_odd:
             n_rows = take_finite(strip, n_rows, tallies)
-
-        n_outside = 0
-        for i in range(n_rows):
-            n_outside += (strip[i] < low) | (strip[i] > high)
+            n_outside = 0
+            for i in range(n_rows):
+                n_outside += (strip[i] < low) | (strip[i] > high)
 
         tallies[3] += n_outside
-        sum_moments(strip, n_rows, pivot, moments)
+        sum_moments(strip, n_rows, limits[LIMIT_PIVOT], moments)
 
         if hashes.size:
             for i in range(hash_values(bits, n_rows, most, mixed)):
@@ -115,7 +122,14 @@ def count_numbers(
                         most = keep_least(hashes)
                         n_hashes = LEAST_HASHES
 
-        find_bins(strip, n_rows, tree, n_levels, mixed)
+        if search[SEARCH_N_CELLS]:
+            cells = array_at(np.uint16(0), search[SEARCH_CELLS], search[SEARCH_N_CELLS])
+            edges = array_at(np.float64(0), search[SEARCH_EDGES], np.int64(n_bins))
+            find_cells(strip, n_rows, limits, mixed)
+            find_bins_of_cells(strip, n_rows, cells, edges, mixed)
+        else:
+            find_bins(strip, n_rows, np.uintp(search[SEARCH_TREE]), search[SEARCH_LEVELS], mixed)
+
         fill_bins(strip, n_rows, mixed, n_bins, rows, sums, rests)
 
     return n_new
@@ -256,26 +270,31 @@ def hash_values(bits: Any, n_rows: int, most: Any, mixed: Any) -> int:
         bits: The values' bits.
         n_rows: How many there are.
         most: Hashes above it are not wanted.
-        mixed: Receives the hashes, the wanted ones first.
+        mixed: Receives the hashes, first those that may be wanted.
 
     Returns:
-        How many hashes are wanted.
+        How many may be wanted.
     """
+    # The last step leaves the 31 highest bits as they are: it is taken where they do not exclude.
+    ceiling = most | np.uint64(0x1FFFFFFFF)
+
     n_below = 0
     for i in range(n_rows):
         value = bits[i] + np.uint64(0x9E3779B97F4A7C15)
         value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        value ^= value >> np.uint64(31)
         mixed[i] = value
-        n_below += value <= most
+        n_below += value <= ceiling
 
-    if 0 < n_below < n_rows:
+    if n_below == n_rows:
+        for i in range(n_rows):
+            mixed[i] ^= mixed[i] >> np.uint64(31)
+    elif n_below:
         place = 0
         for i in range(n_rows):
             value = mixed[i]
-            mixed[np.uintp(place)] = value
-            place += value <= most
+            mixed[np.uintp(place)] = value ^ (value >> np.uint64(31))
+            place += value <= ceiling
 
     return n_below
 
@@ -338,9 +357,37 @@ def keep_least(hashes: Any) -> Any:
 
 
 @kernel
-def find_bins(strip: Any, n_rows: int, tree: Any, n_levels: int, bins: Any) -> None:
-    """Write the bin of each finite value: how many edges are below it."""
-    root = tree.ctypes.data
+def find_cells(strip: Any, n_rows: int, limits: Any, cells: Any) -> None:
+    """Write the cell of each finite value into the lowest bits, see `search_trees.edge_cells`."""
+    origin, scale = limits[LIMIT_ORIGIN], limits[LIMIT_SCALE]
+    places = array_at(np.float64(0), cells.ctypes.data, STRIP_VALUES)
+
+    for i in range(n_rows):
+        place = (strip[i] - origin) * scale
+        place = place if place > 0.0 else 0.0
+        place = place if place < CELLS - 1.0 else CELLS - 1.0
+        places[i] = place + 2.0**52  # the integer in the lowest bits, as wide as a vector's lanes
+
+
+@kernel
+def find_bins_of_cells(strip: Any, n_rows: int, first_bins: Any, edges: Any, bins: Any) -> None:
+    """Write the bin of each finite value in the place of its cell."""
+    for i in range(n_rows):
+        first_bin = np.uint64(first_bins[np.uintp(np.uint16(bins[i]))])
+        bins[i] = first_bin + np.uint64(edges[np.uintp(first_bin)] < strip[i])
+
+
+@kernel
+def find_bins(strip: Any, n_rows: int, root: Any, n_levels: int, bins: Any) -> None:
+    """Write the bin of each finite value: how many edges are below it.
+
+    Args:
+        strip: Values.
+        n_rows: How many there are.
+        root: Address of the tree of edges, see `search_trees.edge_tree`.
+        n_levels: Levels of the tree.
+        bins: Receives the bins.
+    """
     node_bytes = 8 * BIN_FANOUT
     n_children = BIN_FANOUT + 1
 

@@ -18,6 +18,11 @@ BIN_FANOUT = 8
 
 Two levels hold 80 edges, and a profile has about 71.
 """
+CELLS = 2_048
+"""Cells of equal width between the first and the last edge of a column's bins: 4 KiB of numbers.
+
+Fine and decile edges of normal values are at least two cells apart.
+"""
 BIN_COPIES = 4
 """Copies of each bin's sums. They are a power of two."""
 MOMENT_LANES = 16
@@ -44,5 +49,11 @@ PLACE_VALUES, PLACE_ROWS, PLACE_BITS, PLACE_BYTES, PLACE_FIRST_BIT = range(5)
 """What says where a column is: the address of its values, their number, the address and size of
 Arrow's bitmap of nulls, and the bit of the first value. The bit is negative if there are no
 nulls."""
+SEARCH_TREE, SEARCH_LEVELS, SEARCH_EDGES, SEARCH_CELLS, SEARCH_N_CELLS = range(5)
+"""What says how a column's bins are found, see `search_trees.BinSearch`: the address of the tree,
+its levels, the addresses of the edges and of the cells' bins, and how many cells there are."""
+LIMIT_PIVOT, LIMIT_LOW, LIMIT_HIGH, LIMIT_ORIGIN, LIMIT_SCALE = range(5)
+"""Numbers that say how a column is counted: what is subtracted before squares are taken, the
+bounds, and what turns a value into the number of its cell."""
 COLUMNS_TOGETHER = 16
 """Columns that are counted in one call: their buffers are 256 KiB, which the second cache holds."""

@@ -78,7 +78,6 @@ class CountBuffers:
         return (
             self.hashes,
             self._strip,
-            self._strip.view(np.uint64),
             self._mixed,
             self.rows,
             self.sums,

@@ -24,7 +24,7 @@ from nightscore.native.object_files import (
     write_object,
 )
 from nightscore.native.private_files import is_private
-from nightscore.native.search_trees import edge_tree
+from nightscore.native.search_trees import BinSearch
 from nightscore.native.sources import source_digest
 from nightscore.native.variants import (
     Variant,
@@ -209,12 +209,10 @@ def _load_counting(kernels: Kernels) -> None:
     buffers = CountBuffers(1, with_hashes=True)
     one = ColumnPlaces(1)
     one.put_values(0, np.zeros(1), np.zeros(1, np.uint8), -1)
-    tree, n_levels = edge_tree(np.empty(0))
     kernels.count_columns(
         one.places,
-        tree[None],
-        n_levels,
-        np.zeros((1, 3)),
+        BinSearch(np.empty(0)).row[None],
+        np.zeros((1, 5)),
         np.zeros(1, np.int64),
         *buffers.arguments,
     )

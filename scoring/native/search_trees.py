@@ -1,11 +1,23 @@
-"""Ascending numbers as static trees that the kernels search."""
+"""Ascending numbers as static trees, or as tables of cells, that the kernels search."""
 
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.native.constants import BIN_FANOUT, FANOUT
+from nightscore.native.constants import (
+    BIN_FANOUT,
+    CELLS,
+    FANOUT,
+    SEARCH_CELLS,
+    SEARCH_EDGES,
+    SEARCH_LEVELS,
+    SEARCH_N_CELLS,
+    SEARCH_TREE,
+)
 
 Floats = npt.NDArray[np.float64]
+CellBins = npt.NDArray[np.uint16]
+_INTEGERS = 2.0**52
+"""Added to a number below it, it leaves the nearest integer in the lowest bits."""
 
 
 def key_tree(thresholds: Floats) -> tuple[Floats, int]:
@@ -45,6 +57,63 @@ def edge_tree(edges: Floats) -> tuple[Floats, int]:
         levels.append(nodes[:, :BIN_FANOUT].ravel())
 
     return np.concatenate(levels), len(levels)
+
+
+class BinSearch:
+    """How the bin of a value is found. The memory that it names is kept as long as it is."""
+
+    def __init__(self, edges: Floats) -> None:
+        """Lay edges out.
+
+        Args:
+            edges: Ascending.
+        """
+        self._tree, n_levels = edge_tree(edges)
+        self._cells, self.origin, self.scale = edge_cells(edges)
+        # The last bin has no edge above it.
+        self._edges = np.append(edges, np.nan)
+
+        self.row = np.zeros(5, np.int64)
+        """See `constants.SEARCH_TREE`."""
+        self.row[SEARCH_TREE], self.row[SEARCH_LEVELS] = self._tree.ctypes.data, n_levels
+        self.row[SEARCH_EDGES] = self._edges.ctypes.data
+        self.row[SEARCH_CELLS], self.row[SEARCH_N_CELLS] = (
+            self._cells.ctypes.data,
+            len(self._cells),
+        )
+
+
+def edge_cells(edges: Floats) -> tuple[CellBins, float, float]:
+    """The first bin of each of `CELLS` cells of equal width.
+
+    A value's cell is `(value - origin) * scale`, kept within the cells and rounded to an integer.
+    Each of these steps keeps the order of values. So edges of earlier cells are below the value,
+    those of later cells are not, and it has to be compared with the edge of its own cell alone.
+
+    Args:
+        edges: Ascending.
+
+    Returns:
+        The bins, the origin and the scale. There are no cells where one would have several edges.
+    """
+    none = np.empty(0, np.uint16), 0.0, 0.0
+    if not 2 <= len(edges) < CELLS:
+        return none
+
+    with np.errstate(over="ignore", divide="ignore"):
+        origin = edges[0]
+        scale = (CELLS - 2) / (edges[-1] - origin)
+
+    if not (np.isfinite(scale) and scale > 0.0):
+        return none
+
+    places = np.clip((edges - origin) * scale, 0.0, CELLS - 1.0) + _INTEGERS
+    cells = places.view(np.uint64).astype(np.uint16)
+    if (cells[1:] == cells[:-1]).any():
+        return none
+
+    first_bins = np.searchsorted(cells, np.arange(CELLS), side="left")
+    return first_bins.astype(np.uint16), float(origin), float(scale)
 
 
 def _levels(values: Floats, n_children: int) -> list[Floats]:

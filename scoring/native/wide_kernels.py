@@ -22,13 +22,11 @@ from nightscore.native.constants import (
 @kernel
 def count_columns(
     places: Any,
-    trees: Any,
-    n_levels: int,
+    searches: Any,
     limits: Any,
     n_known: Any,
     hashes: Any,
     strip: Any,
-    bits: Any,
     mixed: Any,
     rows: Any,
     sums: Any,
@@ -43,13 +41,11 @@ def count_columns(
 
     Args:
         places: int64, (columns, 5).
-        trees: float64, (columns, size of a tree).
-        n_levels: Of each tree.
-        limits: float64, (columns, 3): pivot, low and high.
+        searches: int64, (columns, 5).
+        limits: float64, (columns, 5).
         n_known: int64, (columns): hashes that are known already.
         hashes: One row for each column, likewise those after the scratch memory.
         strip: Scratch.
-        bits: Scratch.
         mixed: Scratch.
         rows: See there.
         sums: See there.
@@ -66,15 +62,11 @@ def count_columns(
             values,
             validity,
             column[PLACE_FIRST_BIT],
-            trees[i],
-            n_levels,
-            limits[i, 0],
-            limits[i, 1],
-            limits[i, 2],
+            searches[i],
+            limits[i],
             n_known[i],
             hashes[i],
             strip,
-            bits,
             mixed,
             rows[i],
             sums[i],

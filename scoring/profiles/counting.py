@@ -18,7 +18,7 @@ from nightscore.native.column_places import ColumnPlaces
 from nightscore.native.constants import COLUMNS_TOGETHER
 from nightscore.native.count_buffers import CountBuffers
 from nightscore.native.machine_code import BoundKernel, Kernels
-from nightscore.native.search_trees import edge_tree
+from nightscore.native.search_trees import BinSearch
 from nightscore.profiles.bins import Counts, Floats, count_sorted
 from nightscore.profiles.hashes import Hashes, add_sorted, no_hashes
 from nightscore.profiles.numbers import as_numbers, finite_values, raw_numbers
@@ -172,9 +172,9 @@ class NumberCounter:
     def __init__(self, spec: CountSpec, kernels: Kernels) -> None:
         """Lay the edges out for the kernel."""
         self.kernels = kernels
-        self.tree, self.n_levels = _shared_tree(spec.edges.tobytes())
+        self.search = _shared_search(spec.edges.tobytes())
         self.n_bins = len(spec.edges) + 1
-        self.limits = (spec.pivot, *spec.bounds)
+        self.limits = (spec.pivot, *spec.bounds, self.search.origin, self.search.scale)
 
     def count(self, chunk: pa.Array, known_hashes: Hashes | None) -> NumberCounts:
         """Count a chunk.
@@ -224,9 +224,9 @@ def count_together(columns: Sequence[ToCount]) -> list[NumberCounts]:
             buffers.know(i, column.known_hashes)
             n_known[i] = len(column.known_hashes)
 
-    trees = np.stack([column.counter.tree for column in columns])
+    searches = np.array([column.counter.search.row for column in columns])
     limits = np.array([column.counter.limits for column in columns], np.float64)
-    count_columns(places.places, trees, columns[0].counter.n_levels, limits, n_known)
+    count_columns(places.places, searches, limits, n_known)
 
     return _counts(columns, buffers, n_null)
 
@@ -286,9 +286,9 @@ def _counts(
 
 
 @functools.lru_cache(maxsize=4096)
-def _shared_tree(edges: bytes) -> tuple[Floats, int]:
-    """The tree of some edges, see `edge_tree`. Shards over the same bins lay it out once."""
-    return edge_tree(np.frombuffer(edges, np.float64))
+def _shared_search(edges: bytes) -> BinSearch:
+    """How the bins between some edges are found. Shards over the same bins lay it out once."""
+    return BinSearch(np.frombuffer(edges, np.float64))
 
 
 def count_categories(column: pa.ChunkedArray) -> Iterator[tuple[Any, int]]:

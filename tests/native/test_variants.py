@@ -12,7 +12,7 @@ from nightscore.native import variants
 from nightscore.native.column_places import ColumnPlaces
 from nightscore.native.count_buffers import CountBuffers
 from nightscore.native.machine_code import CODE_FOLDER, Kernels, has_machine_code, load_kernels
-from nightscore.native.search_trees import edge_tree
+from nightscore.native.search_trees import BinSearch
 from nightscore.native.variants import (
     SETTING,
     VARIANTS,
@@ -87,15 +87,20 @@ def test_profiles_are_equal_on_each_variant(variant: Any, machine_code: Path) ->
 
     def counted(kernels: Kernels) -> list[npt.NDArray[Any]]:
         found = []
-        for n_edges, first_bit in ((0, -1), (70, 3), (100, 0), (800, 11)):
-            edges = np.sort(np.random.default_rng(n_edges).normal(size=n_edges))
+        edges_of = {
+            n_edges: np.sort(np.random.default_rng(n_edges).normal(size=n_edges))
+            for n_edges in (0, 70, 100, 800)
+        }
+        edges_of[60] = np.linspace(-2.0, 1.9, 60)  # found by cells, the others in trees
+        for n_edges, first_bit in ((0, -1), (70, 3), (100, 0), (800, 11), (60, -1), (60, 5)):
             buffers = CountBuffers(n_edges + 1, with_hashes=True)
-            tree, n_levels = edge_tree(edges)
+            search = BinSearch(edges_of[n_edges])
             column = ColumnPlaces(1)
             column.put_values(0, values, validity, first_bit)
-            limits, n_known = np.array([[0.5, -2.0, 2.0]]), np.zeros(1, np.int64)
+            limits = np.array([[0.5, -2.0, 2.0, search.origin, search.scale]])
+            n_known = np.zeros(1, np.int64)
             kernels.count_columns(
-                column.places, tree[None], n_levels, limits, n_known, *buffers.arguments
+                column.places, search.row[None], limits, n_known, *buffers.arguments
             )
             found += [buffers.rows, buffers.sums, buffers.rests, buffers.tallies, buffers.moments]
             found.append(np.sort(buffers.candidate_hashes(0)))

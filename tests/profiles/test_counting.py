@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nightscore.native.constants import BIN_COPIES, COLUMNS_TOGETHER, STRIP_VALUES
+from nightscore.native.constants import BIN_COPIES, CELLS, COLUMNS_TOGETHER, STRIP_VALUES
 from nightscore.native.machine_code import CODE_FOLDER, Kernels, load_kernels
-from nightscore.native.search_trees import edge_tree
+from nightscore.native.search_trees import edge_cells, edge_tree
 from nightscore.profiles import profile as profiles
 from nightscore.profiles.bins import Floats
 from nightscore.profiles.column_records import feature_records
@@ -240,6 +240,34 @@ def test_bins_of_any_number_of_edges(kernels: Kernels, n_edges: int) -> None:
     tree, n_levels = edge_tree(edges)
     assert np.isfinite(tree).sum() == n_edges
     assert 9 ** (n_levels - 1) <= max(n_edges, 1) < 9**n_levels
+
+
+def _skewed(values: Floats) -> Floats:
+    return np.sort(np.exp(3.0 * values))
+
+
+@pytest.mark.parametrize(
+    ("edges", "has_cells"),
+    [
+        (np.linspace(-3.0, 3.0, 71), True),
+        (Edges.from_values(np.random.default_rng(0).normal(size=5_000)).both, True),
+        (np.array([1e-310, 1e300]), True),
+        (np.array([-1e308, 1e308]), False),  # their distance is beyond float64
+        (np.array([0.0, 5e-324]), False),
+        (np.array([1.0]), False),
+        (neighbours(np.arange(5.0)), False),
+        (_skewed(np.random.default_rng(1).normal(size=71)), False),
+        (np.linspace(0.0, 1.0, CELLS), False),
+    ],
+)
+def test_cells_find_the_bins_that_bisection_finds(
+    kernels: Kernels, edges: Floats, has_cells: bool
+) -> None:
+    assert bool(len(edge_cells(edges)[0])) == has_cells
+    rng = np.random.default_rng(2)
+    odd = [value for value in ODD if not math.isnan(value)]
+    values = np.concatenate([neighbours(edges), rng.choice(edges, 600) + rng.normal(size=600), odd])
+    check(kernels, pa.chunked_array([pa.array(values)]), CountSpec(edges, 0.0, (-1.0, 1.0)))
 
 
 @pytest.mark.parametrize(
