@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
@@ -16,6 +15,12 @@ from nightscore.errors import CorruptFileError
 from nightscore.inputs.batch_casts import FileCasts
 from nightscore.inputs.batches import Batch, Stretch
 from nightscore.inputs.blocks import Block, WaitingBlocks, cast_blocks
+from nightscore.inputs.decoding import (
+    BATCHES_AT_ONCE,
+    COLUMNS_AT_ONCE,
+    decode_groups,
+    streamed_groups,
+)
 from nightscore.inputs.parquet_files import open_content, open_parquet
 from nightscore.inputs.prefetch import BLOCK_BYTES, PrefetchedFile, group_ranges
 from nightscore.inputs.small_files import SmallFiles
@@ -31,8 +36,6 @@ LOCAL_BUFFER_BYTES = 256 << 10
 REMOTE_BUFFER_BYTES = 1 << 20
 """Bytes read at once from a column chunk. Without a bound pyarrow holds whole chunks; a remote
 request costs latency."""
-COLUMNS_AT_ONCE = 256
-"""Columns whose pages are held at once, where a file's rows are one batch."""
 WRITE_AGAIN = "write this file again, then run again"
 
 
@@ -153,14 +156,19 @@ class _Reading:
         try:
             for decoded in self._decode(piece):
                 rows = decoded.slice(n_skipped, n_left)
+                n_rows = rows.num_rows
                 n_skipped = max(0, n_skipped - decoded.num_rows)
+                stretch = Stretch(file.path, position, n_rows)
+                block = Block(rows, stretch, self._casts_of(rows.schema, file))
+                # As above: whoever takes the block is the only one that holds its rows.
+                del decoded, rows
 
-                if rows.num_rows:
-                    stretch = Stretch(file.path, position, rows.num_rows)
-                    yield Block(rows, stretch, self._casts_of(rows.schema, file))
+                if n_rows:
+                    yield block
+                del block
 
-                position += rows.num_rows
-                n_left -= rows.num_rows
+                position += n_rows
+                n_left -= n_rows
 
                 if n_left == 0:
                     break
@@ -213,11 +221,11 @@ class _Reading:
 
         if content is not None:
             with open_content(content, read_dictionary=coded) as parquet:
-                yield from _decode(parquet, piece.row_groups, self.names, self.batch_rows)
+                yield from _Source(parquet).decode(piece, self.names, self.batch_rows)
             return
 
         with _open(self.store, piece.file, coded, self.prefetch_bytes) as source:
-            yield from source.decode(piece.row_groups, self.names, self.batch_rows)
+            yield from source.decode(piece, self.names, self.batch_rows)
 
     def _raise_read_error(self, error: Exception, path: str, position: int) -> NoReturn:
         where = self.store.locate_url(path)
@@ -229,42 +237,13 @@ class _Reading:
         if not isinstance(error, (pa.ArrowException, OSError, ValueError)):
             raise error
 
+        last_row = position + BATCHES_AT_ONCE * self.batch_rows - 1
         raise CorruptFileError(
             "A file cannot be decoded; nothing was published.",
-            f"{where}, in rows {position:,} to {position + self.batch_rows - 1:,}",
+            f"{where}, in rows {position:,} to {last_row:,}",
             found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
             next_step=WRITE_AGAIN,
         ) from error
-
-
-def _decode(
-    parquet: "pq.ParquetFile", groups: Sequence[int], names: list[str], batch_rows: int
-) -> Iterator[pa.Table]:
-    """These columns of these row groups, so many rows at a time."""
-    metadata = parquet.metadata
-    n_rows = sum(metadata.row_group(group).num_rows for group in groups)
-
-    if n_rows > batch_rows:
-        for batch in parquet.iter_batches(
-            batch_rows, list(groups), columns=names, use_threads=False
-        ):
-            yield pa.Table.from_batches([batch])
-        return
-
-    # One call for thousands of columns would hold the pages of all of them.
-    tables = []
-    for start in range(0, max(len(names), 1), COLUMNS_AT_ONCE):
-        some = names[start : start + COLUMNS_AT_ONCE]
-        tables.append(parquet.read_row_groups(list(groups), some, use_threads=False))
-
-    yield tables[0] if len(tables) == 1 else _side_by_side(tables)
-
-
-def _side_by_side(tables: Sequence[pa.Table]) -> pa.Table:
-    """One table of the columns of all."""
-    columns = itertools.chain.from_iterable(table.columns for table in tables)
-    fields = itertools.chain.from_iterable(table.schema for table in tables)
-    return pa.Table.from_arrays(list(columns), schema=pa.schema(fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,20 +253,21 @@ class _Source:
     parquet: "pq.ParquetFile"
     prefetched: PrefetchedFile | None = None
 
-    def decode(
-        self, groups: Sequence[int], names: list[str], batch_rows: int
-    ) -> Iterator[pa.Table]:
-        """These columns of these row groups, so many rows at a time."""
+    def decode(self, piece: Piece, names: list[str], batch_rows: int) -> Iterator[pa.Table]:
+        """These columns of a piece's row groups, some rows at a time; see `decode_groups`."""
+        parquet, groups = self.parquet, piece.row_groups
+        metadata = parquet.metadata
+        streamed = streamed_groups(metadata, piece, batch_rows)
+
         if self.prefetched is None:
-            yield from _decode(self.parquet, groups, names, batch_rows)
+            yield from decode_groups(parquet, groups, names, batch_rows, streamed)
             return
 
-        metadata = self.parquet.metadata
         self.prefetched.expect([group_ranges(metadata, group, names) for group in groups])
 
         for place, group in enumerate(groups):
             self.prefetched.begin(place)
-            yield from _decode(self.parquet, [group], names, batch_rows)
+            yield from decode_groups(parquet, [group], names, batch_rows, streamed)
 
 
 @contextlib.contextmanager

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from nightscore.engine.planning.predictor_choice import PredictorChoice
 from nightscore.errors import MemoryLimitError
+from nightscore.inputs.decoding import COLUMNS_AT_ONCE
 from nightscore.inputs.footers import Footer
 from nightscore.inputs.prefetch import BLOCK_BYTES
-from nightscore.inputs.reader import COLUMNS_AT_ONCE, LOCAL_BUFFER_BYTES, REMOTE_BUFFER_BYTES
+from nightscore.inputs.reader import LOCAL_BUFFER_BYTES, REMOTE_BUFFER_BYTES
 from nightscore.ledger.layout import predictions_store
 from nightscore.ledger.output_formats import format_of
 from nightscore.outputs.writer import ROW_GROUP_ROWS

@@ -10,8 +10,9 @@ from nightscore.engine.planning.memory import (
     most_batch_rows,
     page_and_buffer_bytes,
 )
+from nightscore.inputs.decoding import COLUMNS_AT_ONCE
 from nightscore.inputs.footers import Footer
-from nightscore.inputs.reader import COLUMNS_AT_ONCE, LOCAL_BUFFER_BYTES
+from nightscore.inputs.reader import LOCAL_BUFFER_BYTES
 from nightscore.inputs.row_group_sizes import RowGroup, RowGroups
 from nightscore.schemas.contract import Contract, InputColumn
 from nightscore.schemas.partition import InputFile
