@@ -507,15 +507,16 @@ def _own_s(run: RunSummary, runs: Sequence[RunSummary]) -> float:
     if run.startup_s or run.finished_at is None:
         return own_s
 
-    beside = [(one.started_at, one.finished_at) for one in runs if not one.startup_s]
-    spans = [(start, end) for start, end in beside if end is not None]
-    moments = sorted(
-        {run.started_at, run.finished_at}
-        | {moment for span in spans for moment in span if _is_within(moment, run)}
-    )
+    spans = []
+    moments = {run.started_at, run.finished_at}
+    for one in runs:
+        if not one.startup_s and one.finished_at is not None:
+            span = (one.started_at, one.finished_at)
+            spans.append(span)
+            moments.update(moment for moment in span if _is_within(moment, run))
 
     shared_s = 0.0
-    for start, end in pairwise(moments):
+    for start, end in pairwise(sorted(moments)):
         n_under_way = sum(begin <= start and end <= finish for begin, finish in spans)
         shared_s += (end - start).total_seconds() / max(n_under_way, 1)
 

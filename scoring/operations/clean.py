@@ -21,7 +21,7 @@ from nightscore.ledger.output_formats import format_of
 from nightscore.ledger.run_summaries import UNDER_WAY, summarize
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.publish import open_publisher
-from nightscore.outputs.publisher import Publisher
+from nightscore.outputs.publisher import Publisher, find_unneeded
 from nightscore.process import rare_collection
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
@@ -87,7 +87,7 @@ class Rules:
 
         results = _Results(self.job, self._results_to_keep(runs), files.written)
         return Files(
-            tuple(self.publisher.unneeded(files.written, live, results, protected)),
+            tuple(find_unneeded(self.publisher, files.written, live, results, protected)),
             _without_runs(files.checkpoints, protected),
             _without_runs(files.monitoring, reported),
         )

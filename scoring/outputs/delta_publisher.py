@@ -3,7 +3,7 @@
 import posixpath
 import random
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from deltalake import DeltaTable
@@ -148,25 +148,12 @@ class DeltaPublisher:
             if not entry.path.startswith("_delta_log/") and run_id_of(entry.path) is not None
         ]
 
-    def unneeded(
-        self,
-        written: Sequence[Entry],
-        live: Collection[Live],
-        published: Mapping[str, Collection[str]],
-        protected_runs: Collection[str],
-    ) -> list[Entry]:
-        """See `Publisher`. Includes files of a published run that were scored twice."""
+    def find_needed(
+        self, live: Collection[Live], published: Mapping[str, Collection[str]]
+    ) -> Callable[[str], bool]:
+        """See `Publisher`. Of a shard that was scored twice, one file is not needed."""
         live_paths = {path for one in live for path in one.paths}
-
-        unneeded = []
-        for entry in written:
-            run_id = run_id_of(entry.path)
-            if entry.path in live_paths or run_id in protected_runs:
-                continue
-            if entry.path not in published.get(run_id or "", ()):
-                unneeded.append(entry)
-
-        return unneeded
+        return lambda path: path in live_paths or path in published.get(run_id_of(path) or "", ())
 
     def _publish_all(self, submissions: Sequence[Submission]) -> None:
         """Publish with as few commits as possible. What spoils one costs no other."""

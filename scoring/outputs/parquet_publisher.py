@@ -1,6 +1,6 @@
 """Publishes one Parquet object a partition, for consumers that only glob."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nightscore.arrow.parsing.files import read_facts
@@ -139,25 +139,12 @@ class ParquetPublisher:
             return [*self._state.list_files("staging"), *self._state.list_files("sealed")]
         return [entry for entry in listed if entry.path.startswith(("staging/", "sealed/"))]
 
-    def unneeded(
-        self,
-        written: Sequence[Entry],
-        live: Collection[Live],
-        published: Mapping[str, Collection[str]],
-        protected_runs: Collection[str],
-    ) -> list[Entry]:
+    def find_needed(
+        self, live: Collection[Live], published: Mapping[str, Collection[str]]
+    ) -> Callable[[str], bool]:
         """See `Publisher`. A published run needs its sealed object, but not its staging folder."""
         needed_runs = {*published, *(one.run_id for one in live)}
-
-        unneeded = []
-
-        for entry in written:
-            run_id = run_id_of(entry.path)
-            is_staged = entry.path.startswith("staging/")
-            if run_id not in protected_runs and (is_staged or run_id not in needed_runs):
-                unneeded.append(entry)
-
-        return unneeded
+        return lambda path: not path.startswith("staging/") and run_id_of(path) in needed_runs
 
     def _live_at(self, path: str) -> Live | None:
         head = self._store.head(path)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from nightscore.ledger.layout import run_id_of
 from nightscore.ledger.live import Live
 from nightscore.outputs.writer import WrittenPart
 from nightscore.schemas.manifest import Manifest
@@ -113,22 +114,42 @@ class Publisher(Protocol):
         """
         ...
 
-    def unneeded(
-        self,
-        written: Sequence[Entry],
-        live: Collection[Live],
-        published: Mapping[str, Collection[str]],
-        protected_runs: Collection[str],
-    ) -> list[Entry]:
-        """Those written files that nobody needs.
+    def find_needed(
+        self, live: Collection[Live], published: Mapping[str, Collection[str]]
+    ) -> Callable[[str], bool]:
+        """Whether somebody needs a written file, which is asked for each path.
 
         Args:
-            written: As they were listed.
             live: What readers see.
             published: Files of replaced results that are kept, by the runs that wrote them.
-            protected_runs: Runs that may be under way, or whose record cannot be read.
         """
         ...
+
+
+def find_unneeded(
+    publisher: Publisher,
+    written: Sequence[Entry],
+    live: Collection[Live],
+    published: Mapping[str, Collection[str]],
+    protected_runs: Collection[str],
+) -> list[Entry]:
+    """Those written files that nobody needs.
+
+    Args:
+        publisher: Who knows what readers and results need.
+        written: As they were listed.
+        live: What readers see.
+        published: Files of replaced results that are kept, by the runs that wrote them.
+        protected_runs: Runs that may be under way, or whose record cannot be read.
+    """
+    is_needed = publisher.find_needed(live, published)
+
+    unneeded = []
+    for entry in written:
+        if run_id_of(entry.path) not in protected_runs and not is_needed(entry.path):
+            unneeded.append(entry)
+
+    return unneeded
 
 
 def show_gone(paths: Collection[str]) -> str:

@@ -32,7 +32,7 @@ from nightscore.ledger.output_formats import (
 )
 from nightscore.ledger.workspace import Workspace
 from nightscore.outputs.publish import open_publisher
-from nightscore.outputs.publisher import Publication, Publisher
+from nightscore.outputs.publisher import Publication, Publisher, find_unneeded
 from nightscore.runs.run import run
 from nightscore.schemas.job import OUTPUT_FORMATS, ScoringJob
 from nightscore.schemas.manifest import Manifest, OutputRecord
@@ -380,9 +380,8 @@ def test_what_nobody_needs_is_what_is_neither_live_nor_kept(place: Place) -> Non
     written, live = publisher.list_written(), list(publisher.all_live().values())
 
     def unneeded(published: dict[str, Any], protected_runs: set[str]) -> set[str]:
-        return {
-            entry.path for entry in publisher.unneeded(written, live, published, protected_runs)
-        }
+        entries = find_unneeded(publisher, written, live, published, protected_runs)
+        return {entry.path for entry in entries}
 
     superseded = {run_id(2): sorted(paths[2])}
     assert unneeded({}, set()) == paths[1] | paths[2] | paths[4]

@@ -4,7 +4,7 @@ Nothing in nightscore knows it. It shows what a new format takes.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -82,20 +82,12 @@ class PointerPublisher:
         entries = self._store.list_files() if listed is None else listed
         return [entry for entry in entries if run_id_of(entry.path)]
 
-    def unneeded(
-        self,
-        written: Sequence[Entry],
-        live: Collection[Live],
-        published: Mapping[str, Collection[str]],
-        protected_runs: Collection[str],
-    ) -> list[Entry]:
+    def find_needed(
+        self, live: Collection[Live], published: Mapping[str, Collection[str]]
+    ) -> Callable[[str], bool]:
         needed = {path for one in live for path in one.paths}
         needed |= {path for paths in published.values() for path in paths}
-        return [
-            entry
-            for entry in written
-            if entry.path not in needed and run_id_of(entry.path) not in protected_runs
-        ]
+        return needed.__contains__
 
     def _read(self, folder: str) -> Live | None:
         pointer = f"{folder}/{POINTER}"

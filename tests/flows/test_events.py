@@ -12,6 +12,7 @@ from nightscore.monitoring.drift.compare_profiles import Comparison
 from nightscore.monitoring.drift.findings import Context, judge
 from nightscore.schemas.drift import ColumnDrift, Severity
 from nightscore.schemas.manifest import DriftRecord, FindingRecord, GateRecord, Manifest
+from tests.support.manifests import published_run
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -46,22 +47,7 @@ def a_manifest(
         score="probability",
         score_movement=0.2,
     )
-    values: dict[str, Any] = {
-        "run_id": "01a2",
-        "status": "published",
-        "job": "delay",
-        "partition_key": "ds",
-        "partition": "2024-03-02",
-        "started_at": datetime(2024, 3, 3, tzinfo=UTC),
-        "host": "h",
-        "pid": 1,
-        "engine": "0",
-        "model": {"uri": "models:/m@champion", "name": "m", "version": "3"},
-        "inputs": {"uri": "s3://lake/features"},
-        "output": {"uri": "s3://lake/predictions", "format": "delta"},
-        "drift": drift,
-    }
-    return Manifest(**values | options)
+    return published_run(**{"drift": drift} | options)
 
 
 @pytest.mark.parametrize(

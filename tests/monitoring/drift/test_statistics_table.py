@@ -1,8 +1,5 @@
 """The table of a run's statistics is plain Parquet, however its texts were repeated."""
 
-from datetime import UTC, datetime
-from typing import Any
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,25 +10,11 @@ from nightscore.profiles.profile import CategoryProfile
 from nightscore.profiles.table import ColumnProfile
 from nightscore.schemas.drift import ColumnDrift
 from nightscore.schemas.manifest import DriftRecord, Manifest
+from tests.support.manifests import published_run
 
 
 def _manifest(partition: str | None) -> Manifest:
-    values: dict[str, Any] = {
-        "run_id": "01a2",
-        "status": "published",
-        "job": "delay",
-        "partition_key": "ds",
-        "partition": partition,
-        "started_at": datetime(2024, 3, 3, tzinfo=UTC),
-        "host": "h",
-        "pid": 1,
-        "engine": "0",
-        "model": {"uri": "models:/m@champion", "name": "m", "version": "3"},
-        "inputs": {"uri": "s3://lake/features"},
-        "output": {"uri": "s3://lake/predictions", "format": "delta"},
-        "drift": DriftRecord(verdict="ok", references={}),
-    }
-    return Manifest(**values)
+    return published_run(partition=partition, drift=DriftRecord(verdict="ok", references={}))
 
 
 @pytest.mark.parametrize("partition", ["2024-03-01", None])
