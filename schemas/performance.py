@@ -32,3 +32,17 @@ class MetricRecord(Stored):
     """Rows that it is of."""
     note: str = ""
     """What a reader should know: why there is no value or no band, or what is approximate."""
+
+
+class SegmentRecord(Stored):
+    """The metrics of the rows of one segment."""
+
+    segment: str
+    """The values of its columns, such as `origin=JFK`."""
+    n: int = 0
+    """Rows that it has."""
+    metrics: tuple[MetricRecord, ...] = ()
+
+    def metric(self, name: str) -> MetricRecord | None:
+        """The metric of this name."""
+        return next((metric for metric in self.metrics if metric.name == name), None)

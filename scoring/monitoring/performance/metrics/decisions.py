@@ -5,14 +5,21 @@ from typing import NamedTuple
 import numpy as np
 
 from nightscore.monitoring.performance.metrics.intervals import (
+    LEAST_ROWS,
     Interval,
+    margin_of,
     normal_interval,
-    wilson_interval,
+    share_interval,
 )
-from nightscore.monitoring.performance.metrics.ranked_scores import Labels
-from nightscore.monitoring.performance.metrics.records import known, unknown
-from nightscore.profiles.bins import Floats
+from nightscore.monitoring.performance.metrics.ranked_scores import RankedScores
+from nightscore.monitoring.performance.metrics.records import TOO_FEW, known, unknown
 from nightscore.schemas.performance import DecisionValues, MetricRecord
+
+WHY_NOT = {
+    "precision": "no row is predicted positive",
+    "recall": "no row is positive",
+    "f1": "no row is positive or predicted positive",
+}
 
 
 class Confusion(NamedTuple):
@@ -24,111 +31,118 @@ class Confusion(NamedTuple):
     tn: float
 
 
-def confusion(
-    score: Floats, label: Labels, threshold: float, weights: Floats | None = None
-) -> Confusion:
-    """The four outcomes. A row is predicted positive if its score is greater than the threshold.
+class Outcomes(NamedTuple):
+    """The confusion, and what its uncertainty follows from."""
 
-    Args:
-        score: Shape (n,), float64, without NaN.
-        label: Shape (n,), bool.
-        threshold: Of the score.
-        weights: Shape (n,), float64.
-    """
-    outcome = 2 * (score > threshold).astype(np.int8) + label
-    sums = np.bincount(outcome, weights, minlength=4)
-    tn, fn, fp, tp = sums.astype(np.float64).tolist()
-    return Confusion(tp, fp, fn, tn)
+    sums: Confusion
+    """Sums of weights; rows, if there are no weights."""
+    squares: Confusion
+    """Sums of squared weights."""
+    n_rows: int
+
+
+class _Share(NamedTuple):
+    value: float
+    interval: Interval
+
+
+def confusion(ranked: RankedScores, threshold: float) -> Outcomes:
+    """The four outcomes. A row is predicted positive if its score is greater than the threshold."""
+    first = int(np.searchsorted(ranked.scores, threshold, "right"))
+    labels = ranked.labels[first:]
+
+    if ranked.weights is None:
+        tp = float(np.count_nonzero(labels))
+        fp = float(len(labels)) - tp
+        sums = Confusion(tp, fp, ranked.positives - tp, ranked.negatives - fp)
+        return Outcomes(sums, sums, ranked.n_rows)
+
+    outcome = 2 * (np.arange(ranked.n_rows) >= first) + ranked.labels
+    sums, squares = (
+        Confusion(*np.bincount(outcome, weights, minlength=4)[::-1].tolist())
+        for weights in (ranked.weights, np.square(ranked.weights))
+    )
+    return Outcomes(sums, squares, ranked.n_rows)
 
 
 def decision_metrics(
-    score: Floats,
-    label: Labels,
-    *,
-    threshold: float,
-    values: DecisionValues | None = None,
-    weights: Floats | None = None,
+    outcomes: Outcomes, values: DecisionValues | None = None
 ) -> list[MetricRecord]:
     """Accuracy, precision, recall and F1, and the value of the outcomes if there are values."""
-    outcomes = confusion(score, label, threshold, weights)
-    squares = outcomes if weights is None else confusion(score, label, threshold, weights**2)
-    return metrics_of_confusion(outcomes, squares, len(score), values)
-
-
-def metrics_of_confusion(
-    outcomes: Confusion, squares: Confusion, n_rows: int, values: DecisionValues | None
-) -> list[MetricRecord]:
-    """As `decision_metrics`.
-
-    Args:
-        outcomes: Rows or sums of weights.
-        squares: Rows or sums of squared weights.
-        n_rows: Rows.
-        values: What the outcomes are worth.
-    """
-    tp, fp, fn, tn = outcomes
-    tp2, fp2, fn2, tn2 = squares
-    records = [
-        _share("accuracy", (tp + tn, fp + fn), (tp2 + tn2, fp2 + fn2), n_rows),
-        _share("precision", (tp, fp), (tp2, fp2), n_rows),
-        _share("recall", (tp, fn), (tp2, fn2), n_rows),
-        _f1(outcomes, squares, n_rows),
-    ]
+    records = [accuracy(outcomes), precision(outcomes), recall(outcomes), f1(outcomes)]
     if values is not None:
-        records.append(_value(outcomes, squares, n_rows, values))
+        records.append(value(outcomes, values))
 
     return records
 
 
-WHY_NOT = {
-    "precision": "no row is predicted positive",
-    "recall": "no row is positive",
-    "f1": "no row is positive or predicted positive",
-}
+def accuracy(outcomes: Outcomes) -> MetricRecord:
+    """The share of rows that are predicted as they came."""
+    sums, squares, n_rows = outcomes
+    share = _share(
+        (sums.tp + sums.tn, sums.fp + sums.fn), (squares.tp + squares.tn, squares.fp + squares.fn)
+    )
+    return _record("accuracy", share, n_rows)
 
 
-def _share(
-    name: str, sums: tuple[float, float], squares: tuple[float, float], n_rows: int
-) -> MetricRecord:
-    if not sum(sums):
-        return unknown(name, n_rows, WHY_NOT[name])
-
-    share = sums[0] / sum(sums)
-    return known(name, share, n_rows, _share_interval(sums, squares))
+def precision(outcomes: Outcomes) -> MetricRecord:
+    """The share of positive rows among those that are predicted positive."""
+    sums, squares, n_rows = outcomes
+    return _record("precision", _share((sums.tp, sums.fp), (squares.tp, squares.fp)), n_rows)
 
 
-def _share_interval(sums: tuple[float, float], squares: tuple[float, float]) -> Interval:
-    """Wilson's, of as many rows as the weights are worth."""
-    total = sum(sums)
-    share = sums[0] / total
-    variance = (squares[0] * (1 - share) ** 2 + squares[1] * share**2) / total**2
-    n_effective = total**2 / sum(squares)
-    if 0 < share < 1:
-        n_effective = share * (1 - share) / variance
-
-    return wilson_interval(share, n_effective)
+def recall(outcomes: Outcomes) -> MetricRecord:
+    """The share of rows predicted positive among those that are positive."""
+    sums, squares, n_rows = outcomes
+    return _record("recall", _share((sums.tp, sums.fn), (squares.tp, squares.fn)), n_rows)
 
 
-def _f1(outcomes: Confusion, squares: Confusion, n_rows: int) -> MetricRecord:
-    """F1 = 2 J / (1 + J) with J = tp / (tp + fp + fn), a share whose interval is Wilson's.
+def f1(outcomes: Outcomes) -> MetricRecord:
+    """The harmonic mean of precision and recall.
 
-    Source: K. Takahashi et al., "Confidence interval for micro-averaged F1 and macro-averaged F1
-    scores" (2022), for the delta method; here the share itself is transformed.
+    It is 2 J / (1 + J), where J = tp / (tp + fp + fn) is a share of rows. So are the ends of its
+    interval, which are made from Wilson's of J.
+
+    Source: K. Lam, V. Gopal, J. Qian, "Confidence Intervals for the F1 Score: A Comparison of Four
+    Methods" (2023), Wilson indirect.
     """
-    sums = (outcomes.tp, outcomes.fp + outcomes.fn)
-    if not sum(sums):
+    sums, squares, n_rows = outcomes
+    share = _share((sums.tp, sums.fp + sums.fn), (squares.tp, squares.fp + squares.fn))
+    if share is None:
         return unknown("f1", n_rows, WHY_NOT["f1"])
 
-    jaccard = _share_interval(sums, (squares.tp, squares.fp + squares.fn))
-    low, high = (2 * end / (1 + end) for end in jaccard)
-    value = 2 * outcomes.tp / (2 * outcomes.tp + outcomes.fp + outcomes.fn)
-    return known("f1", value, n_rows, Interval(low, high))
+    low, high = (2 * end / (1 + end) for end in share.interval)
+    harmonic_mean = 2 * sums.tp / (2 * sums.tp + sums.fp + sums.fn)
+    return known("f1", harmonic_mean, n_rows, Interval(low, high))
 
 
-def _value(
-    outcomes: Confusion, squares: Confusion, n_rows: int, values: DecisionValues
-) -> MetricRecord:
+def value(outcomes: Outcomes, values: DecisionValues) -> MetricRecord:
+    """The mean of what rows are worth by their outcomes."""
     worth = np.array([values.tp, values.fp, values.fn, values.tn])
-    mean = float(worth @ outcomes) / sum(outcomes)
-    variance = float(np.square(worth - mean) @ squares) / sum(outcomes) ** 2
-    return known("value", mean, n_rows, normal_interval(mean, variance))
+    total = sum(outcomes.sums)
+    mean = float(worth @ outcomes.sums) / total
+    if outcomes.n_rows < LEAST_ROWS:
+        return known("value", mean, outcomes.n_rows, None, TOO_FEW)
+
+    variance = float(np.square(worth - mean) @ outcomes.squares) / total**2
+    return known("value", mean, outcomes.n_rows, normal_interval(mean, margin_of(variance)))
+
+
+def _share(sums: tuple[float, float], squares: tuple[float, float]) -> _Share | None:
+    """The share of the first part of the rows. None if there are none.
+
+    The variance of a share of weighted rows is that of a weighted mean of 0 and 1.
+    """
+    total = sum(sums)
+    if not total:
+        return None
+
+    share = sums[0] / total
+    variance = (squares[0] * (1 - share) ** 2 + squares[1] * share**2) / total**2
+    return _Share(share, share_interval(share, variance, total**2 / sum(squares)))
+
+
+def _record(name: str, share: _Share | None, n_rows: int) -> MetricRecord:
+    if share is None:
+        return unknown(name, n_rows, WHY_NOT[name])
+    return known(name, share.value, n_rows, share.interval)

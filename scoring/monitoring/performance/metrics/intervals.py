@@ -5,6 +5,10 @@ from typing import NamedTuple
 
 Z_95 = 1.959963984540054
 """97.5 % of a normal distribution are below."""
+MOST_LOGARITHM = 300.0
+"""Greater factors overflow."""
+LEAST_ROWS = 10
+"""With fewer rows, or fewer of one class, the spread that they show is not trusted."""
 
 
 class Interval(NamedTuple):
@@ -14,43 +18,75 @@ class Interval(NamedTuple):
     high: float
 
 
-def normal_interval(value: float, variance: float) -> Interval:
-    """Of a value that has no bounds, such as a bias.
+def margin_of(variance: float, freedom: float = math.inf) -> float:
+    """Half of an interval's width, before it is transformed.
 
     Args:
-        value: The estimate.
         variance: Of the estimate, not of a row.
+        freedom: Degrees of freedom of the variance, which is an estimate too.
     """
-    margin = Z_95 * math.sqrt(variance)
+    return student_quantile(freedom) * math.sqrt(variance)
+
+
+def freedom_of(squares: float, fourths: float, n_effective: float) -> float:
+    """Degrees of freedom of a variance: fewer, if a few rows make up most of it.
+
+    Normal rows have as many as there are rows.
+
+    Source: F. Satterthwaite, "An Approximate Distribution of Estimates of Variance Components"
+    (1946): 2 variance² / variance of the variance.
+
+    Args:
+        squares: Sum of the squares of what rows contribute to the estimate, of mean 0.
+        fourths: Sum of their fourth powers.
+        n_effective: Rows.
+    """
+    excess = fourths - squares * squares / n_effective
+    return 2 * squares * squares / excess if excess > 0 else math.inf
+
+
+def student_quantile(freedom: float) -> float:
+    """97.5 % of a t-distribution are below. With fewer than 4 degrees of freedom, as with 4.
+
+    Source: M. Abramowitz, I. Stegun, "Handbook of Mathematical Functions" (1964), 26.7.5.
+    """
+    inverse, z = 1 / max(freedom, 4.0), Z_95
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+
+    return z + inverse * (first + inverse * (second + inverse * third))
+
+
+def normal_interval(value: float, margin: float) -> Interval:
+    """Of a value that has no bounds, such as a bias."""
     return Interval(value - margin, value + margin)
 
 
-def log_interval(value: float, variance: float) -> Interval:
-    """Of a value that is never negative: normal on the logarithm, so that it stays above 0."""
-    if value <= 0:
-        return Interval(0.0, Z_95 * math.sqrt(variance))
+def log_interval(value: float, margin: float) -> Interval:
+    """Of a value that is never negative: symmetric on the logarithm, so that it stays above 0.
 
-    factor = math.exp(Z_95 * math.sqrt(variance) / value)
+    Losses are skewed: a few rows have great ones. The logarithm of their mean is less so.
+    """
+    if value <= 0:
+        return Interval(0.0, margin)
+
+    factor = math.exp(min(margin / value, MOST_LOGARITHM))
     return Interval(value / factor, value * factor)
 
 
-def logit_interval(value: float, variance: float) -> Interval | None:
-    """Of a value between 0 and 1: normal on its logarithm of odds, so that it stays between them.
-
-    None at 0 and 1, where the logarithm of odds is infinite.
+def logit_interval(value: float, margin: float) -> Interval:
+    """Of a value between 0 and 1, without them: symmetric on its logarithm of odds.
 
     Source: M. Pepe, "The Statistical Evaluation of Medical Tests" (2003), 5.2.
     """
-    if not 0 < value < 1:
-        return None
-
     center = math.log(value / (1 - value))
-    margin = Z_95 * math.sqrt(variance) / (value * (1 - value))
-    return Interval(_logistic(center - margin), _logistic(center + margin))
+    of_log_odds = margin / (value * (1 - value))
+    return Interval(_logistic(center - of_log_odds), _logistic(center + of_log_odds))
 
 
 def wilson_interval(share: float, n_effective: float) -> Interval:
-    """Of a share of rows. It holds with few rows and at shares of 0 and 1, too.
+    """Of a share of rows. It holds with few rows, and at shares of 0 and 1, too.
 
     Args:
         share: Of the rows, from 0 to 1.
@@ -62,11 +98,29 @@ def wilson_interval(share: float, n_effective: float) -> Interval:
     spread = Z_95**2 / n_effective
     center = (share + spread / 2) / (1 + spread)
     margin = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
-    return Interval(max(0.0, center - margin), min(1.0, center + margin))
+
+    return Interval(max(0.0, min(share, center - margin)), min(1.0, max(share, center + margin)))
+
+
+def share_interval(share: float, variance: float, n_effective: float) -> Interval:
+    """Wilson's, of as many rows as have this variance together.
+
+    Source: E. Korn, B. Graubard, "Confidence Intervals for Proportions with Small Expected Number
+    of Positive Counts Estimated from Survey Data" (1998), for the rows that are effective.
+
+    Args:
+        share: Of the rows, from 0 to 1.
+        variance: Of the share.
+        n_effective: Taken at shares of 0 and 1, which show no variance.
+    """
+    if variance > 0 and 0 < share < 1:
+        n_effective = share * (1 - share) / variance
+    return wilson_interval(share, n_effective)
 
 
 def _logistic(log_odds: float) -> float:
-    if log_odds < 0:
-        odds = math.exp(log_odds)
-        return odds / (1 + odds)
-    return 1 / (1 + math.exp(-log_odds))
+    """It does not overflow."""
+    if log_odds >= 0:
+        return 1 / (1 + math.exp(-log_odds))
+    odds = math.exp(max(log_odds, -MOST_LOGARITHM))
+    return odds / (1 + odds)

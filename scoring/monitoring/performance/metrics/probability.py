@@ -1,43 +1,71 @@
 """How right scores are as probabilities."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from nightscore.monitoring.performance.metrics.intervals import log_interval
 from nightscore.monitoring.performance.metrics.means import mean_of_rows
-from nightscore.monitoring.performance.metrics.ranked_scores import Labels
-from nightscore.monitoring.performance.metrics.records import known, unknown
+from nightscore.monitoring.performance.metrics.ranked_scores import RankedScores
+from nightscore.monitoring.performance.metrics.records import TOO_FEW, known, unknown
 from nightscore.profiles.bins import Floats
 from nightscore.schemas.performance import MetricRecord
 
 NO_PROBABILITY = "the score is no probability: it is below 0 or above 1"
 EPSILON = float(np.finfo(np.float64).eps)
+"""The least that a probability is taken for, as by scikit-learn's log loss of float64."""
 
 
-def log_loss(score: Floats, label: Labels, weights: Floats | None = None) -> MetricRecord:
+def log_loss(ranked: RankedScores) -> MetricRecord:
     """The mean of -log of the probability that was given to the class that came.
 
-    Probabilities are kept at least 2.2e-16 away from 0 and 1, as scikit-learn's `log_loss` does.
+    Probabilities are kept away from 0 and 1 by 2.2e-16, as scikit-learn's `log_loss` keeps them. A
+    note counts the rows of 0, each of which costs 36: a few of them decide the mean, and how many
+    there will be cannot be told from the others.
     """
-    return _mean_loss("log_loss", score, label, weights)
+    record = _mean_loss("log_loss", ranked, surprise)
+    n_impossible = count_impossible(ranked)
+    if record.value is None or not n_impossible:
+        return record
+
+    note = f"{n_impossible:,} rows are of a class that was given a probability of 0"
+    return record.model_copy(update={"note": "; ".join(filter(None, (note, record.note)))})
 
 
-def brier(score: Floats, label: Labels, weights: Floats | None = None) -> MetricRecord:
+def brier(ranked: RankedScores) -> MetricRecord:
     """The mean squared difference of the probability from what came, 0 or 1.
 
     Source: G. Brier, "Verification of Forecasts Expressed in Terms of Probability" (1950).
     """
-    return _mean_loss("brier", score, label, weights)
+    return _mean_loss("brier", ranked, lambda of_class: np.square(1 - of_class))
 
 
-def _mean_loss(name: str, score: Floats, label: Labels, weights: Floats | None) -> MetricRecord:
-    if score.min() < 0 or score.max() > 1:
-        return unknown(name, len(score), NO_PROBABILITY)
+def is_probability(ranked: RankedScores) -> bool:
+    """Whether all scores are from 0 to 1."""
+    return bool(ranked.scores[0] >= 0 and ranked.scores[-1] <= 1)
+
+
+def surprise(of_class: Floats) -> Floats:
+    """-log of probabilities, which are kept away from 0 and 1."""
+    return -np.log(np.clip(of_class, EPSILON, 1 - EPSILON))
+
+
+def count_impossible(ranked: RankedScores) -> int:
+    """Positive rows of score 0, and negative ones of score 1."""
+    n_zeros = int(np.searchsorted(ranked.scores, 0.0, "right"))
+    n_below_one = int(np.searchsorted(ranked.scores, 1.0, "left"))
+    n_positives = int(np.count_nonzero(ranked.labels[:n_zeros]))
+    return n_positives + int(np.count_nonzero(~ranked.labels[n_below_one:]))
+
+
+def _mean_loss(name: str, ranked: RankedScores, loss: Callable[[Floats], Floats]) -> MetricRecord:
+    if not is_probability(ranked):
+        return unknown(name, ranked.n_rows, NO_PROBABILITY)
 
     def losses(rows: slice) -> Floats:
-        of_class = np.where(label[rows], score[rows], 1 - score[rows])
-        if name == "brier":
-            return np.asarray(np.square(1 - of_class))
-        return np.asarray(-np.log(np.clip(of_class, EPSILON, 1 - EPSILON)))
+        scores = ranked.scores[rows]
+        return loss(np.where(ranked.labels[rows], scores, 1 - scores))
 
-    mean = mean_of_rows(losses, len(score), weights)
-    return known(name, mean.value, len(score), log_interval(mean.value, mean.variance))
+    mean = mean_of_rows(losses, ranked.n_rows, ranked.weights)
+    interval = mean.interval(log_interval)
+    return known(name, mean.value, ranked.n_rows, interval, "" if interval else TOO_FEW)
