@@ -1,7 +1,7 @@
 """The partitions of a job in their order, each with its latest results."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import cached_property
@@ -59,11 +59,18 @@ class Timeline:
     Make a new timeline for each question.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
-        """Nothing is read yet. Records of published runs may come from the run cache."""
+    def __init__(
+        self, workspace: Workspace, results: Mapping[str, LatestResults] | None = None
+    ) -> None:
+        """Nothing is read yet. Records of published runs may come from the run cache.
+
+        Args:
+            workspace: Of the job.
+            results: What another timeline has read already.
+        """
         self.workspace, self.job = workspace, workspace.job
         self.store = workspace.state
-        self._results: dict[str, LatestResults] = {}
+        self._results: dict[str, LatestResults] = dict(results or {})
         self._comparisons: dict[str, DriftRecord | None] = {}
 
     @cached_property

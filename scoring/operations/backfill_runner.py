@@ -71,7 +71,7 @@ def score_items(
 
     with open_pool(job.workers) as pool:
         manifests = [backfill.score(item, pool) for item in items]
-        backfill.compare_later(manifests)
+        backfill.compare_later(manifests, [pool])
         return manifests
 
 
@@ -92,7 +92,7 @@ def _score_overlapping(backfill: "_Backfill", items: Sequence[BackfillItem]) -> 
                 runs.append(_Run(backfill, item, pools[index % AT_ONCE], turn))
 
             manifests = [one.result() for one in runs]
-            backfill.compare_later(manifests)
+            backfill.compare_later(manifests, pools)
 
             return manifests
         except BaseException:
@@ -178,13 +178,15 @@ class _Backfill:
 
         return model
 
-    def compare_later(self, manifests: Sequence[Manifest]) -> None:
+    def compare_later(self, manifests: Sequence[Manifest], pools: Sequence[Pool]) -> None:
         """Compare neighbours again, once for all items.
 
-        A partition may be the neighbour of any that was scored before it.
+        A partition may be the neighbour of any that was scored before it. The workers, which have
+        nothing else to do by now, share that.
         """
         values = [one.partition for one in manifests if one.status in ("published", "held")]
-        compare_later(self._workspace, values, self._cache, datetime.now(UTC))
+        local = [pool for pool in pools if pool.is_local]
+        compare_later(self._workspace, values, self._cache, datetime.now(UTC), pools=local)
 
 
 def may_overlap(job: ScoringJob, before: BackfillItem, after: BackfillItem) -> bool:

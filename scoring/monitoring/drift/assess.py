@@ -3,15 +3,16 @@
 import base64
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nightscore.engine.shard import ShardResult
 from nightscore.ledger.layout import drift_path, profile_path, state_store
 from nightscore.monitoring.drift.changes import find_changes
 from nightscore.monitoring.drift.compare_profiles import Comparison, compare_profiles
 from nightscore.monitoring.drift.drivers import find_drivers
-from nightscore.monitoring.drift.findings import QUIET, Context, judge
+from nightscore.monitoring.drift.findings import QUIET, Context, Judgement, judge
 from nightscore.monitoring.drift.impact import expected_rate, score_movement
+from nightscore.monitoring.drift.neighbours import Neighbours
 from nightscore.monitoring.drift.profiling import profile_of
 from nightscore.monitoring.drift.references import Habits, References
 from nightscore.monitoring.drift.seasonal import distances
@@ -68,7 +69,8 @@ def assess(
     if "baseline" in comparisons:
         errors |= comparisons["baseline"].errors
 
-    record = _compare(manifest, profiles, comparisons, references).model_copy(
+    judgement = judge(comparisons, _context(manifest, profiles, comparisons, references))
+    record = _record(profiles, judgement, references).model_copy(
         update={
             "cpu_share": _cpu_share(results),
             "unprofiled_rows": sum(result.n_unprofiled for result in results),
@@ -102,10 +104,21 @@ def _stored(results: Sequence[ShardResult], columns: Sequence[ColumnProfile]) ->
     return write_parquet(with_recent(read_stream(result.counted), columns))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reassessment:
+    """A run against other references than it had."""
+
+    record: DriftRecord
+    table: bytes
+    """The statistics, as a Parquet file."""
+    comparisons: Mapping[str, Comparison]
+    context: Context
+
+
 def assess_again(
     manifest: Manifest, own: DriftRecord, columns: Sequence[ColumnProfile], references: References
-) -> tuple[DriftRecord, bytes]:
-    """Compare a run with other references than it had: the record and its table of statistics.
+) -> Reassessment:
+    """Compare a run with other references than it had.
 
     Args:
         manifest: Of the run.
@@ -118,12 +131,51 @@ def assess_again(
     references.features = frozenset({*features, *own.errors}) if features else None
     comparisons = compare_profiles(columns, references.profiles)
 
+    context = _context(manifest, profiles, comparisons, references)
+
     measured = ("cpu_share", "unprofiled_rows", "errors", "profile")
-    record = _compare(manifest, profiles, comparisons, references).model_copy(
+    record = _record(profiles, judge(comparisons, context), references).model_copy(
         update={name: getattr(own, name) for name in measured}
     )
 
-    return record, statistics_table(manifest, columns, comparisons, record)
+    return Reassessment(
+        record=record,
+        table=statistics_table(manifest, columns, comparisons, record),
+        comparisons=comparisons,
+        context=context,
+    )
+
+
+def judge_again(
+    early: Reassessment,
+    manifest: Manifest,
+    columns: Sequence[ColumnProfile],
+    neighbours: Neighbours,
+) -> tuple[DriftRecord, bytes]:
+    """What `assess_again` says and stores once the comparison of the partition before is known.
+
+    That one says since when a finding lasts. All else depends on stored profiles alone.
+
+    Args:
+        early: Made against the same neighbours, but without that comparison.
+        manifest: Of the run.
+        columns: The run's stored profile.
+        neighbours: With that comparison.
+    """
+    context = replace(early.context, previous=neighbours.compared_before)
+    judgement = judge(early.comparisons, context)
+    record = early.record.model_copy(
+        update={**judgement._asdict(), "neighbours": neighbours.digest}
+    )
+
+    if _statuses(record) == _statuses(early.record):
+        return record, early.table
+    return record, statistics_table(manifest, columns, early.comparisons, record)
+
+
+def _statuses(record: DriftRecord) -> list[str]:
+    """All that a table of statistics has of the partition before, in the order of the findings."""
+    return [finding.status for finding in record.findings]
 
 
 def keep(job: ScoringJob, folder: str, run_id: str, drift: Drift) -> DriftRecord:
@@ -138,25 +190,24 @@ def keep(job: ScoringJob, folder: str, run_id: str, drift: Drift) -> DriftRecord
     return drift.record.model_copy(update={"profile": profile, "table": table})
 
 
-def _compare(
+def _context(
     manifest: Manifest,
     profiles: Profiles,
     comparisons: Mapping[str, Comparison],
     references: References,
-) -> DriftRecord:
-    """The record, without what the counting has cost."""
-    judgement = judge(
-        comparisons,
-        Context(
-            partition=manifest.partition,
-            previous=references.neighbours.compared_before,
-            changes=[*find_changes(manifest, profiles, references)],
-            drivers=_drivers(comparisons, profiles, references),
-            habits=references.habits,
-            n_weekdays=len(references.weekdays),
-        ),
+) -> Context:
+    return Context(
+        partition=manifest.partition,
+        previous=references.neighbours.compared_before,
+        changes=[*find_changes(manifest, profiles, references)],
+        drivers=_drivers(comparisons, profiles, references),
+        habits=references.habits,
+        n_weekdays=len(references.weekdays),
     )
 
+
+def _record(profiles: Profiles, judgement: Judgement, references: References) -> DriftRecord:
+    """The record, without what the counting has cost."""
     predictions = {c.name: c.kind for c in profiles.values() if c.role == "prediction"}
     score = score_column(predictions)
     key: Key = ("prediction", score, "")

@@ -6,6 +6,7 @@ and the comparison is stored beside the run's record. Manifest, gates and alerts
 run.
 """
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -13,12 +14,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from nightscore.engine.pool import Pool
 from nightscore.errors import LocationNotFoundError, ScoringError
 from nightscore.ledger.comparison_records import locate_comparison, write_comparison
 from nightscore.ledger.timeline import Timeline
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
-from nightscore.monitoring.drift.assess import assess_again
+from nightscore.monitoring.drift.assess import assess_again, judge_again
+from nightscore.monitoring.drift.compare_ahead import BLOCK_RUNS, ComparedAhead, RunToCompare
 from nightscore.monitoring.drift.neighbours import Neighbours, find_neighbours, findings_digest
 from nightscore.monitoring.drift.references import read_references
 from nightscore.monitoring.drift.seasonal import HABIT_DAYS
@@ -43,6 +46,7 @@ def compare_later(
     now: datetime,
     *,
     are_fresh: bool = False,
+    pools: Sequence[Pool] = (),
 ) -> int:
     """Compare again what has one of these partitions for a neighbour.
 
@@ -55,6 +59,7 @@ def compare_later(
         now: In UTC.
         are_fresh: These partitions were just compared: they are looked at only if there are later
             ones.
+        pools: Idle workers of this machine, which compare many runs faster than this process alone.
 
     Returns:
         Comparisons that were made again.
@@ -62,7 +67,7 @@ def compare_later(
     name = workspace.job.name
 
     try:
-        recomparison = _Recomparison(Timeline(workspace), cache, now)
+        recomparison = _Recomparison(Timeline(workspace), cache, now, pools)
         try:
             n_compared = recomparison.compare_later(values, are_fresh=are_fresh)
         finally:
@@ -147,6 +152,7 @@ class _Recomparison:
     timeline: Timeline
     cache: ModelCache
     now: datetime
+    pools: Sequence[Pool] = ()
     pending: _PendingWrite = field(default_factory=_PendingWrite)
 
     def compare_later(self, values: Iterable[str | None], *, are_fresh: bool) -> int:
@@ -159,12 +165,20 @@ class _Recomparison:
 
         in_order = [value for value in timeline.values if value in affected]
         timeline.read(in_order)
-        start = timeline.values.index(in_order[0])
+
+        with contextlib.closing(self._compare_ahead(in_order)) as ahead:
+            return self._compare_in_order(in_order, ahead)
+
+    def _compare_in_order(self, affected: Sequence[str], ahead: ComparedAhead) -> int:
+        """Compare the affected partitions, and those after them whose findings change by that."""
+        timeline = self.timeline
+        start = timeline.values.index(affected[0])
+        among_affected = frozenset(affected)
         max_compared = MAX_COMPARED + len(affected)
         n_compared, is_moved = 0, False
 
         for value in timeline.values[start:]:
-            if value not in affected and not is_moved:
+            if value not in among_affected and not is_moved:
                 continue
 
             runs = self._runs(value)
@@ -173,7 +187,7 @@ class _Recomparison:
 
             digests_before = self._digests(runs)
             for run in runs:
-                if self.compare_run(run, is_moved=is_moved) is not None:
+                if self.compare_run(run, is_moved=is_moved, ahead=ahead) is not None:
                     n_compared += 1
 
             is_moved = self._digests(runs) != digests_before
@@ -185,12 +199,15 @@ class _Recomparison:
 
         return n_compared
 
-    def compare_run(self, manifest: Manifest, *, is_moved: bool) -> DriftRecord | None:
+    def compare_run(
+        self, manifest: Manifest, *, is_moved: bool, ahead: ComparedAhead | None = None
+    ) -> DriftRecord | None:
         """A run's new comparison; None: the stored one holds, or none can be made.
 
         Args:
             manifest: Of the run.
             is_moved: The partition before has other findings than a moment ago.
+            ahead: What workers have compared already.
         """
         timeline = self.timeline
         own, current = manifest.drift, timeline.comparison(manifest)
@@ -211,8 +228,14 @@ class _Recomparison:
         except (LocationNotFoundError, ValueError):
             return None  # a lost or damaged profile costs this comparison, not the others
 
-        references = read_references(timeline, neighbours, baseline)
-        drift, table = assess_again(manifest, own, profile, references)
+        early = ahead.take(manifest, neighbours) if ahead is not None else None
+        if early is not None:
+            drift, table = judge_again(early, manifest, profile, neighbours)
+        else:
+            references = read_references(timeline, neighbours, baseline)
+            assessed = assess_again(manifest, own, profile, references)
+            drift, table = assessed.record, assessed.table
+
         drift = drift.model_copy(update={"made_at": self.now})
         located = locate_comparison(manifest, drift)
         write = functools.partial(write_comparison, timeline.store, manifest, located, table)
@@ -220,6 +243,38 @@ class _Recomparison:
         timeline.note(manifest, located)
 
         return located
+
+    def _compare_ahead(self, in_order: Sequence[str]) -> ComparedAhead:
+        """Have idle workers compare what has other neighbours now, if it is much."""
+        timeline = self.timeline
+        is_bounded = timeline.job.limits.memory_bytes is not None
+        if not self.pools or is_bounded or len(in_order) <= BLOCK_RUNS:
+            return ComparedAhead(timeline)
+
+        runs = []
+        for value in in_order:
+            for manifest in self._runs(value):
+                run = self._to_compare(manifest)
+                if run is not None:
+                    runs.append(run)
+
+        return ComparedAhead(timeline, self.pools, runs)
+
+    def _to_compare(self, manifest: Manifest) -> RunToCompare | None:
+        """The run, if other runs are its neighbours now: it will be compared again."""
+        own, current = manifest.drift, self.timeline.comparison(manifest)
+        if own is None or current is None or not own.profile:
+            return None
+
+        sha256 = own.references.get("baseline", "")
+        neighbours = find_neighbours(self.timeline, manifest.partition, sha256)
+        if (current.references, current.habit_runs) == (neighbours.names, neighbours.habit_runs):
+            return None
+
+        baseline = self._baseline(manifest, neighbours)
+        if neighbours.baseline and baseline is None:
+            return None
+        return RunToCompare(manifest=manifest, neighbours=neighbours, baseline=baseline)
 
     def _affected(self, values: Iterable[str | None], *, are_fresh: bool) -> set[str]:
         """The changed partitions, and those that may have one of them for a neighbour."""

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from nightscore.errors import StorageError
+from nightscore.errors import StorageError, WorkerError
 from nightscore.ledger.comparison_records import newest_comparison, with_newest_comparison
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import comparison_path, state_store
@@ -17,9 +17,11 @@ from nightscore.ledger.manifest_files import (
     list_manifests,
     write_manifest,
 )
-from nightscore.ledger.timeline import earlier_values
+from nightscore.ledger.timeline import Timeline, earlier_values
 from nightscore.ledger.workspace import Workspace
-from nightscore.monitoring.drift import recompare_runs
+from nightscore.monitoring.drift import compare_ahead, recompare_runs
+from nightscore.monitoring.drift.compare_ahead import ComparedAhead, RunToCompare
+from nightscore.monitoring.drift.neighbours import Neighbours
 from nightscore.monitoring.drift.recompare_runs import compare_later
 from nightscore.monitoring.drift.statistics_table import read_statistics
 from nightscore.operations.backfill import plan_backfill
@@ -338,6 +340,87 @@ def test_a_backfill_compares_each_day_once(ten: Lake, monkeypatch: pytest.Monkey
     a_backfill(ten, job)
     assert written == DAYS[1:], "the first day has nothing before it"
     assert compare_later(Workspace(job), DAYS, ten.cache, NOW) == 0
+
+
+class HerePool:
+    """Calls functions in this process. After some calls its workers are gone."""
+
+    is_local = True
+
+    def __init__(self, n_calls: int = 1_000) -> None:
+        self.n_calls, self._n_left = 0, n_calls
+
+    def call(self, function: Callable[..., Any], *arguments: object, timeout_s: float) -> Any:
+        assert timeout_s
+        if self.n_calls >= self._n_left:
+            raise WorkerError("Its workers died.", "here")
+        self.n_calls += 1
+        return function(*arguments)
+
+
+def all_comparisons(job: ScoringJob) -> dict[str, bytes]:
+    """The files of all later comparisons."""
+    state = state_store(job)
+    return {entry.path: state.read_bytes(entry.path) for entry in state.list_files("comparisons")}
+
+
+def test_workers_compare_ahead_to_the_same_bytes(
+    ten: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ten.job()
+    for day in reversed(DAYS):
+        ten.run(job, day, compares_later=False)
+
+    assert compare_later(Workspace(job), DAYS, ten.cache, NOW) == len(DAYS) - 1
+    expected = all_comparisons(job)
+    findings = [finding for drift in newest(job) for finding in drift.findings]
+    assert {finding.status for finding in findings} == {"new", "ongoing"}
+
+    for module in (compare_ahead, recompare_runs):
+        monkeypatch.setattr(module, "BLOCK_RUNS", 2)
+    monkeypatch.setattr(compare_ahead, "BLOCKS_AHEAD", 1)
+    real, compared_here = recompare_runs.assess_again, list[str]()
+    monkeypatch.setattr(
+        recompare_runs, "assess_again", lambda *a: compared_here.append("") or real(*a)
+    )
+
+    for pools, n_here in (
+        ([HerePool()], 0),
+        ([HerePool(), HerePool()], 0),
+        ([HerePool(2)], 5),
+        ([HerePool(0), HerePool(0)], 9),
+    ):
+        state_store(job).delete_tree("comparisons")
+        compared_here.clear()
+        n_compared = compare_later(Workspace(job), DAYS, ten.cache, NOW, pools=pools)
+        assert n_compared == len(DAYS) - 1
+        assert len(compared_here) == n_here, "the others were compared ahead"
+        assert all_comparisons(job) == expected
+
+    pool = HerePool()
+    assert compare_later(Workspace(job), DAYS, ten.cache, NOW, pools=[pool]) == 0
+    assert pool.n_calls == 0, "what holds is not compared"
+
+
+def test_little_is_compared_by_the_driver_alone(ten: Lake) -> None:
+    job = ten.job()
+    for day in reversed(DAYS[:3]):
+        ten.run(job, day, compares_later=False)
+    pool = HerePool()
+    assert compare_later(Workspace(job), DAYS[:3], ten.cache, NOW, pools=[pool]) == 2
+    assert pool.n_calls == 0, "a worker that compares imports what that needs"
+
+
+def test_what_was_compared_ahead_with_other_neighbours_is_not_taken(ten: Lake) -> None:
+    manifest = ten.run(ten.job(), DAYS[0])
+    run = RunToCompare(manifest=manifest, neighbours=Neighbours(), baseline=None)
+    ahead = ComparedAhead(Timeline(Workspace(ten.job())), [HerePool()], [run])
+    try:
+        assert ahead.take(manifest, Neighbours(habit_runs={DAYS[1]: "another"})) is None
+        assert ahead.take(manifest, Neighbours()) is not None
+        assert ahead.take(manifest, Neighbours()) is None, "it is handed over once"
+    finally:
+        ahead.close()
 
 
 def test_a_comparison_that_cannot_be_written_ends_them_and_is_told(
