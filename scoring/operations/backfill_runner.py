@@ -5,8 +5,9 @@ A small partition is scored while those before it are compared and published.
 
 import contextlib
 import itertools
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
 from datetime import UTC, datetime
 
@@ -36,6 +37,9 @@ SMALL_ROWS = 100_000
 """Scoring so few rows takes one worker, and less time than the steps around it."""
 MODEL_FRESH_S = 10.0
 """How long the runs of a backfill share what the registry and this host's cache say of a model."""
+SWITCH_S = 0.0005
+"""How long one thread of this process computes while another one wants to; Python's own default is
+ten times that. Between two shards a worker waits for four threads to take turns."""
 STOP_S = 20.0
 """How long runs that are told to stop may take to record their end."""
 
@@ -80,6 +84,7 @@ def _score_overlapping(backfill: "_Backfill", items: Sequence[BackfillItem]) -> 
     job = backfill.job
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_quick_turns())
         pools = [stack.enter_context(open_pool(job.workers)) for _ in range(AT_ONCE)]
         runs: list[_Run] = []
 
@@ -98,6 +103,17 @@ def _score_overlapping(backfill: "_Backfill", items: Sequence[BackfillItem]) -> 
         except BaseException:
             _stop(pools, runs[-UNDER_WAY:])
             raise
+
+
+@contextlib.contextmanager
+def _quick_turns() -> Iterator[None]:
+    """Have the threads of this process take turns more often than is usual."""
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(min(usual_s, SWITCH_S))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual_s)
 
 
 def _wait_for_place(job: ScoringJob, items: Sequence[BackfillItem], runs: "Sequence[_Run]") -> None:

@@ -1,5 +1,7 @@
 """A backfill's partitions are scored two at once where they are small, and all the same as if one after another."""
 
+import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from nightscore.engine.backends.local import WorkerPool
 from nightscore.operations.backfill import BackfillItem, plan_backfill
 from nightscore.operations.backfill_runner import (
     SMALL_ROWS,
+    SWITCH_S,
     UNDER_WAY,
     may_overlap,
     score_items,
@@ -158,6 +161,31 @@ def test_others_are_scored_one_after_another(
         one.value for one in items
     ]
     assert runs.n_most == 1
+
+
+@pytest.mark.parametrize("error", [None, ValueError("a defect")], ids=["published", "failed"])
+def test_threads_take_turns_quickly_while_runs_are_under_way(
+    lake: Lake,
+    manifest: Manifest,
+    two_cores: None,
+    monkeypatch: pytest.MonkeyPatch,
+    error: ValueError | None,
+) -> None:
+    usual_s = sys.getswitchinterval()
+    seen_s: set[float] = set()
+
+    def act(value: str) -> None:
+        seen_s.add(sys.getswitchinterval())
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(nightscore.operations.backfill_runner, "run", Runs(manifest, act))
+    failing = pytest.raises(ValueError, match="defect") if error else contextlib.nullcontext()
+    with failing:
+        score_items(lake.job(), newest_first()[:2], lake.cache)
+
+    assert [*seen_s] == [pytest.approx(SWITCH_S)]
+    assert sys.getswitchinterval() == usual_s
 
 
 @pytest.mark.parametrize(
