@@ -14,7 +14,11 @@ from nightscore.native.constants import (
     BIN_COPIES,
     BIN_FANOUT,
     CELLS,
+    HASH_COUNT,
+    HASH_KNOWN,
+    HASH_MOST,
     HASH_SLOTS,
+    HASH_ZERO,
     LEAST_HASHES,
     LIMIT_HIGH,
     LIMIT_LOW,
@@ -61,8 +65,8 @@ def count_numbers(
         limits: float64, (5): the pivot, the bounds, and where cells are, see
             `constants.LIMIT_PIVOT`.
         n_known: Hashes that are known already.
-        hashes: uint64, (`HASH_SLOTS` + 1 + `LEAST_HASHES`): a table, 0 where it is free; whether
-            the hash 0 is among them; the known hashes, ascending. Empty: hashes are not wanted.
+        hashes: uint64, (`HASH_PLACES`): a table, 0 where it is free; then see
+            `constants.HASH_ZERO`. The known hashes ascend. Empty: hashes are not wanted.
         strip: Scratch, float64, (`STRIP_VALUES`).
         mixed: Scratch, uint64, (`STRIP_VALUES`): for hashes, then for numbers of bins.
         rows: int64, (`BIN_COPIES` x bins): finite values in each bin are added.
@@ -80,13 +84,16 @@ def count_numbers(
     low, high = limits[LIMIT_LOW], limits[LIMIT_HIGH]
     bits = array_at(np.uint64(0), strip.ctypes.data, STRIP_VALUES)
     most = np.uint64(0xFFFFFFFFFFFFFFFF)
-    n_hashes = 0
+    n_hashes: Any = 0
 
     if hashes.size:
+        n_hashes = np.int64(hashes[HASH_COUNT])
+        if hashes[HASH_MOST]:
+            most = hashes[HASH_MOST]
         if n_known == LEAST_HASHES:
-            most = hashes[HASH_SLOTS + LEAST_HASHES]
+            most = hashes[HASH_KNOWN + LEAST_HASHES - 1]
         for i in range(n_known):
-            n_hashes += keep_hash(hashes, hashes[np.uintp(HASH_SLOTS + 1 + i)])
+            n_hashes += keep_hash(hashes, hashes[np.uintp(HASH_KNOWN + i)])
 
     n_new = 0
     for first in range(0, values.size, STRIP_VALUES):
@@ -131,6 +138,11 @@ def count_numbers(
             find_bins(strip, n_rows, np.uintp(search[SEARCH_TREE]), search[SEARCH_LEVELS], mixed)
 
         fill_bins(strip, n_rows, mixed, n_bins, rows, sums, rests)
+
+    if hashes.size:
+        hashes[HASH_COUNT] = np.uint64(n_hashes)
+        if most != np.uint64(0xFFFFFFFFFFFFFFFF):
+            hashes[HASH_MOST] = most
 
     return n_new
 
@@ -307,8 +319,8 @@ def keep_hash(hashes: Any, value: Any) -> int:
         1 if it is new, else 0.
     """
     if value == np.uint64(0):
-        is_new = hashes[HASH_SLOTS] == np.uint64(0)
-        hashes[HASH_SLOTS] = np.uint64(1)
+        is_new = hashes[HASH_ZERO] == np.uint64(0)
+        hashes[HASH_ZERO] = np.uint64(1)
         return 1 if is_new else 0
 
     slot = value & np.uint64(HASH_SLOTS - 1)
@@ -333,7 +345,7 @@ def keep_least(hashes: Any) -> Any:
     high = np.uint64(0xFFFFFFFFFFFFFFFF)
     while low < high:
         middle = low + ((high - low) >> np.uint64(1))
-        n_below = np.int64(hashes[HASH_SLOTS])
+        n_below = np.int64(hashes[HASH_ZERO])
 
         for i in range(HASH_SLOTS):
             n_below += (hashes[i] <= middle) & (hashes[i] != np.uint64(0))
@@ -346,12 +358,12 @@ def keep_least(hashes: Any) -> Any:
     n_left = 0
     for i in range(HASH_SLOTS):
         if hashes[i] != np.uint64(0) and hashes[i] <= high:
-            hashes[np.uintp(HASH_SLOTS + 1 + n_left)] = hashes[i]
+            hashes[np.uintp(HASH_KNOWN + n_left)] = hashes[i]
             n_left += 1
         hashes[i] = np.uint64(0)
 
     for i in range(n_left):
-        keep_hash(hashes, hashes[np.uintp(HASH_SLOTS + 1 + i)])
+        keep_hash(hashes, hashes[np.uintp(HASH_KNOWN + i)])
 
     return high
 

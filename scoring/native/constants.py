@@ -44,6 +44,15 @@ HASH_SLOTS, MOST_HASHES = 1_024, 512
 
 A table that is half full has a free slot nearby. It takes 8 KiB.
 """
+HASH_ZERO = HASH_SLOTS
+"""Place after the table that says whether the hash 0 is among them: 0 is a free slot."""
+HASH_KNOWN = HASH_ZERO + 1
+"""Place of the first of the hashes that are known already."""
+HASH_COUNT, HASH_MOST = HASH_KNOWN + LEAST_HASHES, HASH_KNOWN + LEAST_HASHES + 1
+"""Places of the number of hashes in the table, and of the greatest that is still wanted, or 0: all
+are. The next call goes on from there."""
+HASH_PLACES = HASH_MOST + 1
+"""Numbers of the table and what follows it."""
 
 PLACE_VALUES, PLACE_ROWS, PLACE_BITS, PLACE_BYTES, PLACE_FIRST_BIT = range(5)
 """What says where a column is: the address of its values, their number, the address and size of

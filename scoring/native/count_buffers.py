@@ -7,8 +7,10 @@ import numpy.typing as npt
 
 from nightscore.native.constants import (
     BIN_COPIES,
+    HASH_KNOWN,
+    HASH_PLACES,
     HASH_SLOTS,
-    LEAST_HASHES,
+    HASH_ZERO,
     MOMENT_LANES,
     STRIP_VALUES,
 )
@@ -39,7 +41,7 @@ class CountBuffers:
             n_columns: Columns that are counted in one call at most.
         """
         n_places = BIN_COPIES * n_bins
-        n_hashes = HASH_SLOTS + 1 + LEAST_HASHES if with_hashes else 0
+        n_hashes = HASH_PLACES if with_hashes else 0
 
         self.hashes: Hashes = np.zeros((n_columns, n_hashes), np.uint64)
         self.rows: Counts = np.zeros((n_columns, n_places), np.int64)
@@ -56,7 +58,12 @@ class CountBuffers:
 
     def empty(self, n_columns: int) -> None:
         """Forget what was counted of the first columns."""
-        for memory in (self.hashes, self.rows, self.sums, self.rests, self.tallies, self.moments):
+        self.hashes[:n_columns] = 0
+        self.empty_counts(n_columns)
+
+    def empty_counts(self, n_columns: int) -> None:
+        """Forget it but for the hashes: the next call adds to these."""
+        for memory in (self.rows, self.sums, self.rests, self.tallies, self.moments):
             memory[:n_columns] = 0
 
         self.moments[:n_columns, LEAST] = np.inf
@@ -69,8 +76,7 @@ class CountBuffers:
             column: Its place.
             hashes: Ascending, without duplicates, at most `LEAST_HASHES`.
         """
-        first = HASH_SLOTS + 1
-        self.hashes[column, first : first + len(hashes)] = hashes
+        self.hashes[column, HASH_KNOWN : HASH_KNOWN + len(hashes)] = hashes
 
     @property
     def arguments(self) -> tuple[Any, ...]:
@@ -100,29 +106,26 @@ class CountBuffers:
             rests = self.rests[:n_columns].reshape(shape).sum(axis=1)
             return np.asarray(np.where(np.isfinite(sums), sums + rests, sums))
 
-    def extremes(self, n_columns: int) -> tuple[list[float], list[float]]:
+    def extremes(self, n_columns: int) -> tuple[Floats, Floats]:
         """Least and greatest finite value of each column; inf and -inf without one."""
         moments = self.moments[:n_columns]
-        least: list[float] = moments[:, LEAST].min(axis=1).tolist()
-        greatest: list[float] = moments[:, GREATEST].max(axis=1).tolist()
-        return least, greatest
+        return moments[:, LEAST].min(axis=1), moments[:, GREATEST].max(axis=1)
 
-    def shifted(self, n_columns: int) -> list[float]:
+    def shifted(self, n_columns: int) -> Floats:
         """The sum of the finite values' distances from the pivot, of each column."""
         return self._totals(SHIFTED, n_columns)
 
-    def squares(self, n_columns: int) -> list[float]:
+    def squares(self, n_columns: int) -> Floats:
         """The sum of the squares of these distances."""
         return self._totals(SQUARES, n_columns)
 
     def candidate_hashes(self, column: int) -> Hashes:
         """All hashes of a column that may be among the least, in any order."""
         table = self.hashes[column, :HASH_SLOTS]
-        has_zero = int(self.hashes[column, HASH_SLOTS])
+        has_zero = int(self.hashes[column, HASH_ZERO])
         return np.append(table[table > 0], np.zeros(has_zero, np.uint64))
 
-    def _totals(self, place: int, n_columns: int) -> list[float]:
+    def _totals(self, place: int, n_columns: int) -> Floats:
         totals, rests = self.moments[:n_columns, place], self.moments[:n_columns, place + 1]
         with np.errstate(over="ignore", invalid="ignore"):
-            found: list[float] = np.where(np.isfinite(totals), totals + rests, totals).tolist()
-        return found
+            return np.asarray(np.where(np.isfinite(totals), totals + rests, totals))

@@ -7,7 +7,7 @@ import functools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -43,8 +43,8 @@ class CountSpec:
 class NumberCounts:
     """Counts of some values. Nulls, NaN and infinities are counted apart and enter nothing else."""
 
-    values: pa.Array | pa.ChunkedArray
-    """What was counted."""
+    values: pa.Array | pa.ChunkedArray | None
+    """What was counted; None: batches that are gone."""
     n_rows: int
     n_null: int
     n_nan: int
@@ -73,6 +73,7 @@ class NumberCounts:
     @property
     def finite(self) -> Floats:
         """The finite values, read once more: for statistics that machine code does not count."""
+        assert self.values is not None, "see SufficientStatistic.NEEDS_VALUES"  # noqa: S101
         if isinstance(self.values, pa.ChunkedArray):
             return finite_values([self.values])
         return finite_values([pa.chunked_array([self.values])])
@@ -209,26 +210,127 @@ def count_together(columns: Sequence[ToCount]) -> list[NumberCounts]:
     """
     n_columns = len(columns)
     n_bins, with_hashes = columns[0].shape
-    kernels = columns[0].counter.kernels
+    counters = [column.counter for column in columns]
     buffers, count_columns = _bound_kernels.take(
-        kernels, n_bins, with_hashes=with_hashes, n_columns=n_columns
+        counters[0].kernels, n_bins, with_hashes=with_hashes, n_columns=n_columns
     )
     buffers.empty(n_columns)
 
     places = ColumnPlaces(n_columns)
     n_null = []
     n_known = np.zeros(n_columns, np.int64)
+
     for i, column in enumerate(columns):
         n_null.append(_put(places, i, column.chunk))
         if column.known_hashes is not None:
             buffers.know(i, column.known_hashes)
             n_known[i] = len(column.known_hashes)
 
-    searches = np.array([column.counter.search.row for column in columns])
-    limits = np.array([column.counter.limits for column in columns], np.float64)
-    count_columns(places.places, searches, limits, n_known)
+    count_columns(places.places, *_layout(counters), n_known)
+    counted = _Counted.of(buffers, n_columns)
 
-    return _counts(columns, buffers, n_null)
+    found = []
+
+    for i, column in enumerate(columns):
+        hashes: Hashes | None = None
+        if with_hashes:
+            hashes = buffers.candidate_hashes(i) if buffers.n_new[i] else no_hashes()
+
+        found.append(
+            counted.column(
+                i,
+                values=column.chunk,
+                n_rows=len(column.chunk),
+                n_null=n_null[i],
+                hashes=hashes,
+            )
+        )
+
+    return found
+
+
+class RunningCounts:
+    """Counts batch after batch of the same columns of one shape.
+
+    It gives to the bit what adding up the counts of each batch would. What Python does for each
+    column of each batch is done once, and the hashes stay where the kernel looks them up.
+    """
+
+    def __init__(self, counters: Sequence[NumberCounter], *, with_hashes: bool) -> None:
+        """Take memory, 16 KiB a column.
+
+        Args:
+            counters: At most `COLUMNS_TOGETHER`.
+            with_hashes: Whether hashes are wanted.
+        """
+        self._counters = tuple(counters)
+        self._with_hashes = with_hashes
+
+        n_columns = len(counters)
+        kernels, n_bins = counters[0].kernels, counters[0].n_bins
+
+        self._buffers = CountBuffers(n_bins, with_hashes=with_hashes, n_columns=n_columns)
+
+        n_known = np.zeros(n_columns, np.int64)
+        self._count = kernels.count_columns.bind(
+            *_layout(counters), n_known, *self._buffers.arguments
+        )
+        self._forget()
+
+    def add(self, chunks: Sequence[pa.Array | None]) -> Counts:
+        """Count a chunk of each column that has one.
+
+        Returns:
+            How many values of each are null or NaN.
+        """
+        n_columns = len(chunks)
+        n_null = np.zeros(n_columns, np.int64)
+        places = ColumnPlaces(n_columns)
+
+        for i, chunk in enumerate(chunks):
+            if chunk is not None:
+                n_null[i] = _put(places, i, chunk)
+                self._n_rows[i] += len(chunk)
+
+        self._count(places.places)
+        counted = _Counted.of(self._buffers, n_columns)
+        self._buffers.empty_counts(n_columns)
+
+        self._n_null += n_null
+        self._counted.add(counted)
+        n_missing: Counts = n_null + counted.tallies[:, 0]
+        return n_missing
+
+    def take(self) -> list[NumberCounts]:
+        """What was counted since this was called last. The values themselves are gone."""
+        taken = []
+
+        for i in range(len(self._counters)):
+            hashes = self._buffers.candidate_hashes(i) if self._with_hashes else None
+            taken.append(
+                self._counted.column(
+                    i,
+                    values=None,
+                    n_rows=int(self._n_rows[i]),
+                    n_null=int(self._n_null[i]),
+                    hashes=hashes,
+                )
+            )
+
+        self._forget()
+        return taken
+
+    def _forget(self) -> None:
+        n_columns = len(self._counters)
+        self._n_rows, self._n_null = np.zeros((2, n_columns), np.int64)
+        self._counted = _Counted.of(self._buffers, n_columns)
+
+
+def _layout(counters: Sequence[NumberCounter]) -> tuple[Counts, Floats]:
+    """How the bins of columns are found, and their limits, as the kernel takes them."""
+    searches = np.array([counter.search.row for counter in counters])
+    limits = np.array([counter.limits for counter in counters], np.float64)
+    return searches, limits
 
 
 def _put(places: ColumnPlaces, i: int, chunk: pa.Array) -> int:
@@ -241,48 +343,81 @@ def _put(places: ColumnPlaces, i: int, chunk: pa.Array) -> int:
     return numbers.n_null
 
 
-def _counts(
-    columns: Sequence[ToCount], buffers: CountBuffers, n_null: Sequence[int]
-) -> list[NumberCounts]:
-    """What the kernel has left in the buffers."""
-    n_columns = len(columns)
-    tallies = buffers.tallies[:n_columns].tolist()
-    least, greatest = buffers.extremes(n_columns)
-    shifted, squares = buffers.shifted(n_columns), buffers.squares(n_columns)
-    counts, sums = buffers.counts(n_columns), buffers.bin_sums(n_columns)
+@dataclass(slots=True, kw_only=True)
+class _Counted:
+    """What the kernel has counted of some columns: a number, or a row of numbers, of each."""
 
-    with np.errstate(over="ignore", invalid="ignore"):
-        totals = sums.sum(axis=1).tolist()
+    tallies: Counts
+    counts: Counts
+    sums: Floats
+    least: Floats
+    greatest: Floats
+    totals: Floats
+    shifted: Floats
+    squares: Floats
 
-    found = []
-    for i, column in enumerate(columns):
-        n_nan, n_high, n_low, n_outside = tallies[i]
+    @classmethod
+    def of(cls, buffers: CountBuffers, n_columns: int) -> Self:
+        """Copy it from the buffers."""
+        sums = buffers.bin_sums(n_columns)
+        least, greatest = buffers.extremes(n_columns)
 
-        hashes: Hashes | None = None
-        if column.known_hashes is not None:
-            hashes = buffers.candidate_hashes(i) if buffers.n_new[i] else no_hashes()
+        with np.errstate(over="ignore", invalid="ignore"):
+            totals = sums.sum(axis=1)
 
-        found.append(
-            NumberCounts(
-                values=column.chunk,
-                n_rows=len(column.chunk),
-                n_null=n_null[i],
-                n_nan=n_nan,
-                n_high=n_high,
-                n_low=n_low,
-                counts=counts[i],
-                sums=sums[i],
-                least=least[i],
-                greatest=greatest[i],
-                total=totals[i],
-                shifted=shifted[i],
-                squares=squares[i],
-                n_outside=n_outside,
-                hashes=hashes,
-            )
+        return cls(
+            tallies=buffers.tallies[:n_columns].copy(),
+            counts=buffers.counts(n_columns),
+            sums=sums,
+            least=least,
+            greatest=greatest,
+            totals=totals,
+            shifted=buffers.shifted(n_columns),
+            squares=buffers.squares(n_columns),
         )
 
-    return found
+    def add(self, more: Self) -> None:
+        """Add what was counted of more values of the same columns."""
+        self.tallies += more.tallies
+        self.counts += more.counts
+        np.minimum(self.least, more.least, out=self.least)
+        np.maximum(self.greatest, more.greatest, out=self.greatest)
+
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.sums += more.sums
+            self.totals += more.totals
+            self.shifted += more.shifted
+            self.squares += more.squares
+
+    def column(
+        self,
+        i: int,
+        *,
+        values: pa.Array | None,
+        n_rows: int,
+        n_null: int,
+        hashes: Hashes | None,
+    ) -> NumberCounts:
+        """The counts of the i-th column."""
+        n_nan, n_high, n_low, n_outside = self.tallies[i].tolist()
+
+        return NumberCounts(
+            values=values,
+            n_rows=n_rows,
+            n_null=n_null,
+            n_nan=n_nan,
+            n_high=n_high,
+            n_low=n_low,
+            counts=self.counts[i],
+            sums=self.sums[i],
+            least=float(self.least[i]),
+            greatest=float(self.greatest[i]),
+            total=float(self.totals[i]),
+            shifted=float(self.shifted[i]),
+            squares=float(self.squares[i]),
+            n_outside=n_outside,
+            hashes=hashes,
+        )
 
 
 @functools.lru_cache(maxsize=4096)

@@ -89,6 +89,11 @@ class NumberProfile:
         return cls(edges=edges, bounds=bounds, statistics=statistics)
 
     @property
+    def needs_values(self) -> bool:
+        """Whether a statistic reads the values of each chunk."""
+        return any(statistic.NEEDS_VALUES for statistic in self.statistics.values())
+
+    @property
     def tallies(self) -> Tallies:
         """Values that are in no bin, or outside the bounds."""
         return self.statistics["tallies"]  # type: ignore[return-value]
@@ -142,6 +147,11 @@ class NumberProfile:
     def n_nan(self) -> int:
         """Values that are NaN."""
         return self.tallies.n_nan
+
+    @property
+    def n_missing(self) -> int:
+        """Nulls, and values that are NaN."""
+        return self.n_null + self.n_nan
 
     @property
     def n_high(self) -> int:
@@ -205,11 +215,26 @@ class NumberProfile:
         """Count a batch's values: by machine code in a process that has loaded it for its model."""
         kernels = loaded_kernels()
         if kernels is None:
-            self._add(count_by_sorting(column, self._spec, self._known_hashes))
+            self.add_counts(count_by_sorting(column, self._spec, self._known_hashes))
             return
 
         for chunk in column.chunks:
-            _add_alike([(self, self._to_count(chunk, kernels))])
+            to_count = ToCount(self.counter(kernels), chunk, self._known_hashes)
+            _add_alike([(self, to_count)])
+
+    def add_counts(self, counts: NumberCounts) -> None:
+        """Add what was counted of its column."""
+        self.n_rows += counts.n_rows
+        self.n_null += counts.n_null
+        with np.errstate(over="ignore", invalid="ignore"):
+            for statistic in self.statistics.values():
+                statistic.add(counts)
+
+    def counter(self, kernels: Kernels) -> NumberCounter:
+        """What counts its column by machine code."""
+        if self._counter is None:
+            self._counter = NumberCounter(self._spec, kernels)
+        return self._counter
 
     def merge(self, other: "NumberProfile") -> None:
         """Add another part's counts.
@@ -236,11 +261,6 @@ class NumberProfile:
         statistics = {name: copy.copy(one) for name, one in self.statistics.items()}
         return replace(self, statistics=statistics)
 
-    def _to_count(self, chunk: pa.Array, kernels: Kernels) -> ToCount:
-        if self._counter is None:
-            self._counter = NumberCounter(self._spec, kernels)
-        return ToCount(self._counter, chunk, self._known_hashes)
-
     @property
     def _spec(self) -> CountSpec:
         low, high = self.bounds
@@ -249,13 +269,6 @@ class NumberProfile:
     @property
     def _known_hashes(self) -> Any:
         return None if self.distinct is None else self.distinct.hashes
-
-    def _add(self, counts: NumberCounts) -> None:
-        self.n_rows += counts.n_rows
-        self.n_null += counts.n_null
-        with np.errstate(over="ignore", invalid="ignore"):
-            for statistic in self.statistics.values():
-                statistic.add(counts)
 
 
 def add_together(profiles: Sequence[NumberProfile], columns: Sequence[pa.ChunkedArray]) -> None:
@@ -277,7 +290,8 @@ def add_together(profiles: Sequence[NumberProfile], columns: Sequence[pa.Chunked
         by_shape: dict[tuple[int, bool], list[tuple[NumberProfile, ToCount]]] = {}
         for profile, column in zip(profiles, columns, strict=True):
             if number < column.num_chunks:
-                to_count = profile._to_count(column.chunk(number), kernels)
+                chunk = column.chunk(number)
+                to_count = ToCount(profile.counter(kernels), chunk, profile._known_hashes)
                 by_shape.setdefault(to_count.shape, []).append((profile, to_count))
 
         for alike in by_shape.values():
@@ -288,7 +302,7 @@ def add_together(profiles: Sequence[NumberProfile], columns: Sequence[pa.Chunked
 def _add_alike(alike: Sequence[tuple[NumberProfile, ToCount]]) -> None:
     found = count_together([to_count for _, to_count in alike])
     for (profile, _), counts in zip(alike, found, strict=True):
-        profile._add(counts)
+        profile.add_counts(counts)
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nightscore.arrow.arrays import from_numpy
+from nightscore.native.machine_code import loaded_kernels
 from nightscore.profiles.numbers import as_numbers
 from nightscore.profiles.profile import (
     CategoryProfile,
@@ -24,6 +25,7 @@ from nightscore.profiles.profile_spec import (
     cut_column,
     cut_segments,
 )
+from nightscore.profiles.running_profiles import RunningProfiles
 from nightscore.profiles.table import ColumnProfile, Key, Role, Scores
 
 MAX_CATEGORIES = 100_000
@@ -35,8 +37,8 @@ STRIDE_STEP = 4
 MAX_STRIDE = 64
 
 NOTHING_TO_CUT = BinsToCut()
-PLAIN_NUMBERS = (pa.float64(), pa.float32())
-"""Types of columns that are counted together."""
+PLAIN_FLOATS = (pa.float64(), pa.float32())
+"""Types of columns that are counted together, as integers are."""
 COUNT_ERRORS = (pa.ArrowException, TypeError, ValueError)
 """What a column raises that cannot be counted."""
 
@@ -51,12 +53,13 @@ class _Batch:
     predictions: pa.Table
 
     def table(self, role: Role) -> pa.Table:
-        tables: dict[Role, pa.Table] = {
-            "feature": self.features,
-            "prediction": self.predictions,
-            "pass_through": self.passthrough,
-        }
-        return tables[role]
+        match role:
+            case "feature":
+                return self.features
+            case "prediction":
+                return self.predictions
+            case "pass_through":
+                return self.passthrough
 
     def source(self, name: str) -> pa.ChunkedArray:
         """A column of the input, whether the model reads it or not."""
@@ -89,6 +92,7 @@ class Profiler:
         self._columns: dict[tuple[Role, str], ColumnProfile] = {}
         self._watch(spec.columns)
         self._segments: dict[Key, ColumnProfile] = {}
+        self._running: RunningProfiles | None = None
 
         self.errors: dict[str, str] = {}
         """Why columns cannot be counted, by name."""
@@ -133,13 +137,16 @@ class Profiler:
         self.missing.clear()
 
         together: list[ProfiledColumn] = []
+        plain: list[pa.ChunkedArray] = []
         for column in self._spec.columns:
-            if self._is_plain(column, batch):
+            values = batch.table(column.role).column(column.name)
+            if self._is_plain(column, values):
                 together.append(column)
+                plain.append(values)
             else:
-                self._count_column(column, batch, is_whole=is_whole)
+                self._count_column(column, values, batch, is_whole=is_whole)
 
-        self._count_together(together, batch, is_whole=is_whole)
+        self._count_together(together, plain, is_whole=is_whole)
 
         for name in self.errors:
             self.missing.pop(name, None)
@@ -153,6 +160,9 @@ class Profiler:
     @property
     def columns(self) -> list[ColumnProfile]:
         """What was counted so far."""
+        if self._running is not None:
+            self._running.finish()
+
         columns = []
         for column in (*self._columns.values(), *self._segments.values()):
             if column.name not in self.errors and not self._is_cut_segment(column):
@@ -194,33 +204,63 @@ class Profiler:
         )
         self._watch(columns)
 
-    def _is_plain(self, column: ProfiledColumn, batch: _Batch) -> bool:
+    def _is_plain(self, column: ProfiledColumn, values: pa.ChunkedArray) -> bool:
         """Whether a column's numbers are counted as they are stored, which cannot fail."""
         counted = self._columns[column.role, column.name]
-        is_counted = isinstance(counted.profile, NumberProfile) and counted.scores is None
-        return is_counted and batch.table(column.role).column(column.name).type in PLAIN_NUMBERS
+        if not isinstance(counted.profile, NumberProfile) or counted.scores is not None:
+            return False
+        return values.type in PLAIN_FLOATS or pa.types.is_integer(values.type)
 
     def _count_together(
-        self, columns: Sequence[ProfiledColumn], batch: _Batch, *, is_whole: bool
+        self,
+        columns: Sequence[ProfiledColumn],
+        values: Sequence[pa.ChunkedArray],
+        *,
+        is_whole: bool,
     ) -> None:
         """Count columns of plain numbers: a call for each of thousands would take longer."""
         profiles: list[NumberProfile] = []
-        values: list[pa.ChunkedArray] = []
+
         for column in columns:
             profile = self._columns[column.role, column.name].profile
             assert isinstance(profile, NumberProfile)  # noqa: S101
             profiles.append(profile)
-            values.append(batch.table(column.role).column(column.name))
 
-        n_missing = [self._n_missing(column) for column in columns]
-        add_together(profiles, values)
+        running = self._run(profiles)
+        if running is not None:
+            n_missing = running.add(values)
+        else:
+            before = [profile.n_missing for profile in profiles]
+            add_together(profiles, values)
+            n_missing = [profile.n_missing - n for profile, n in zip(profiles, before, strict=True)]
 
-        for column, before in zip(columns, n_missing, strict=True):
-            if is_whole and column.role == "feature":
-                self.missing[column.name] = self._n_missing(column) - before
+        for column, numbers, n in zip(columns, values, n_missing, strict=True):
+            if is_whole and _tells_missing(column, numbers):
+                self.missing[column.name] = n
 
-    def _count_column(self, column: ProfiledColumn, batch: _Batch, *, is_whole: bool) -> None:
-        values = batch.table(column.role).column(column.name)
+    def _run(self, profiles: Sequence[NumberProfile]) -> RunningProfiles | None:
+        """What counts these columns from batch to batch; None: they are counted by themselves."""
+        if self._running is not None and self._running.counts(profiles):
+            return self._running
+
+        if self._running is not None:
+            self._running.finish()
+            self._running = None
+
+        kernels = loaded_kernels()
+        if kernels is not None and RunningProfiles.can_count(profiles):
+            self._running = RunningProfiles(profiles, kernels)
+
+        return self._running
+
+    def _count_column(
+        self,
+        column: ProfiledColumn,
+        values: pa.ChunkedArray,
+        batch: _Batch,
+        *,
+        is_whole: bool,
+    ) -> None:
         n_missing = self._n_missing(column)
         if column.name not in self.errors:
             try:
@@ -228,7 +268,7 @@ class Profiler:
             except COUNT_ERRORS as error:
                 self._fail(column.name, error)
 
-        if is_whole and column.role == "feature" and pa.types.is_floating(values.type):
+        if is_whole and _tells_missing(column, values):
             self.missing[column.name] = self._n_missing(column) - n_missing
 
     def _add(self, column: ProfiledColumn, values: pa.ChunkedArray, batch: _Batch) -> None:
@@ -299,9 +339,7 @@ class Profiler:
 
     def _n_missing(self, column: ProfiledColumn) -> int:
         profile = self._columns[column.role, column.name].profile
-        if not isinstance(profile, NumberProfile):
-            return 0
-        return profile.n_null + profile.n_nan
+        return profile.n_missing if isinstance(profile, NumberProfile) else 0
 
     def _is_cut_segment(self, column: ColumnProfile) -> bool:
         """Whether all rows show that a segment's column is an identifier: it is not reported."""
@@ -333,6 +371,11 @@ class Profiler:
         self._last_judged = (self.cpu_s, time.thread_time())
         if spent_s > self._spec.max_share * elapsed_s:
             self.stride = min(self.stride * STRIDE_STEP, MAX_STRIDE)
+
+
+def _tells_missing(column: ProfiledColumn, values: pa.ChunkedArray) -> bool:
+    """Whether its missing values are told: of other types reading nulls takes no time."""
+    return column.role == "feature" and pa.types.is_floating(values.type)
 
 
 def _has_scores(column: ProfiledColumn, spec: ProfileSpec) -> bool:

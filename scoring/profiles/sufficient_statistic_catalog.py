@@ -31,6 +31,9 @@ class SufficientStatistic(Protocol):
     count."""
     COUNTS_SEGMENTS: ClassVar[bool]
     """Whether it is counted for each segment too, or for all rows together only."""
+    NEEDS_VALUES: ClassVar[bool]
+    """Whether it reads `NumberCounts.finite`. Its columns are then counted chunk by chunk, which
+    takes more time: of others the counts of all batches are added at once."""
 
     @classmethod
     def empty(cls, spec: CountSpec) -> Self:

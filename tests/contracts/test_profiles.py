@@ -39,6 +39,7 @@ class Negatives:
     FIELDS: ClassVar[tuple[pa.Field, ...]] = (pa.field("n_negative", pa.int64()),)
     IS_REQUIRED: ClassVar[bool] = False
     COUNTS_SEGMENTS: ClassVar[bool] = True
+    NEEDS_VALUES: ClassVar[bool] = True
 
     @classmethod
     def empty(cls, spec: CountSpec) -> Self:

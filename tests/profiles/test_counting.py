@@ -16,6 +16,7 @@ from nightscore.native.constants import BIN_COPIES, CELLS, COLUMNS_TOGETHER, STR
 from nightscore.native.machine_code import CODE_FOLDER, Kernels, load_kernels
 from nightscore.native.search_trees import edge_cells, edge_tree
 from nightscore.profiles import profile as profiles
+from nightscore.profiles import profiler as profilers
 from nightscore.profiles.bins import Floats
 from nightscore.profiles.column_records import feature_records
 from nightscore.profiles.counting import (
@@ -29,7 +30,11 @@ from nightscore.profiles.edges import Edges
 from nightscore.profiles.hashes import MAX_HASHES
 from nightscore.profiles.numbers import as_numbers
 from nightscore.profiles.profile import NumberProfile, add_together
+from nightscore.profiles.profile_spec import ProfiledColumn, ProfileSpec
+from nightscore.profiles.profiler import Profiler
+from nightscore.profiles.running_profiles import MOST_RUNNING, RunningProfiles
 from nightscore.profiles.sufficient_statistics.distinct import DistinctValues
+from nightscore.profiles.table import ColumnProfile
 from tests.support.shared import with_machine_code
 
 EXACT = ("n_rows", "n_null", "n_nan", "n_high", "n_low", "n_outside", "least", "greatest")
@@ -338,11 +343,12 @@ def test_columns_are_counted_together_as_each_by_itself(kernels: Kernels) -> Non
     rng = np.random.default_rng(0)
     together: list[NumberProfile] = []
     alone: list[NumberProfile] = []
+    at_once: list[NumberProfile] = []
     batches: list[list[pa.ChunkedArray]] = [[], []]
     for i in range(3 * COLUMNS_TOGETHER + 5):
         # Two in three have as many bins; some have other types, nulls, odd values, and chunks.
         edges = Edges.from_values(rng.normal(size=1_000 if i % 3 else 5 + i))
-        for profiles_of in (together, alone):
+        for profiles_of in (together, alone, at_once):
             profiles_of.append(NumberProfile.empty(edges, (-1.0, 1.0), is_segment=i % 7 == 6))
         for batch in batches:
             values = rng.normal(size=700).astype(np.float32 if i % 5 == 4 else np.float64)
@@ -358,11 +364,70 @@ def test_columns_are_counted_together_as_each_by_itself(kernels: Kernels) -> Non
             for profile, column in zip(alone, batch, strict=True):
                 profile.add(column)
 
-    for one, other in zip(together, alone, strict=True):
-        rows = [repr([each.to_row() for each in it.statistics.values()]) for it in (one, other)]
-        assert rows[0] == rows[1]
-        assert (one.n_rows, one.n_null) == (other.n_rows, other.n_null)
-        assert one.sums.tobytes() == other.sums.tobytes()
+    running = RunningProfiles(at_once, kernels)
+    n_missing = np.sum([running.add(batch) for batch in batches], axis=0)
+    for _ in range(2):
+        running.finish()  # what was added is not added again
+    assert n_missing.tolist() == [profile.n_missing for profile in alone]
+
+    for one, other, third in zip(together, alone, at_once, strict=True):
+        assert contents(one) == contents(other) == contents(third)
+
+
+def contents(profile: NumberProfile) -> tuple[Any, ...]:
+    """All that a profile has counted, to the bit."""
+    rows = [
+        {name: np.asarray(value).tobytes() for name, value in statistic.to_row().items()}
+        for statistic in profile.statistics.values()
+    ]
+    return profile.n_rows, profile.n_null, rows
+
+
+def test_columns_that_change_between_batches_are_counted_as_by_sorting(kernels: Kernels) -> None:
+    rng = np.random.default_rng(0)
+    names = ["a", "b", "c"]
+    edges = Edges.from_values(rng.normal(size=500))
+    spec = ProfileSpec(tuple(ProfiledColumn("feature", name, edges) for name in names))
+    by_method: dict[str, list[ColumnProfile]] = {}
+    missing: dict[str, list[dict[str, int]]] = {"machine code": [], "sorting": []}
+
+    columns = [
+        pa.array(rng.normal(size=90), mask=rng.random(90) < 0.2),
+        pa.array(rng.integers(-3, 3, 90), mask=rng.random(90) < 0.2),
+        pa.array(rng.normal(size=90).astype(np.float32)),
+        pa.array(rng.integers(-3, 3, 90), pa.timestamp("s")),
+    ]
+    for name, code in (("machine code", kernels), ("sorting", None)):
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (profiles, profilers):
+                patch.setattr(module, "loaded_kernels", lambda code=code: code)
+            profiler = Profiler(spec)
+            for i in range(5):
+                table = pa.table({name: columns[(i // 2 + k) % 4] for k, name in enumerate(names)})
+                profiler.add(table, table.select([]), np.ones(90, np.bool_), table.select([]))
+                missing[name].append(dict(profiler.missing))
+                assert sum(column.profile.n_rows for column in profiler.columns) == 3 * 90 * (i + 1)
+            by_method[name] = profiler.columns
+
+    assert missing["machine code"] == missing["sorting"]
+    for one, other in zip(by_method["machine code"], by_method["sorting"], strict=True):
+        assert isinstance(one.profile, NumberProfile)
+        assert isinstance(other.profile, NumberProfile)
+        assert one.profile.counts.tolist() == other.profile.counts.tolist()
+        assert one.profile.n_distinct == other.profile.n_distinct
+        assert [getattr(one.profile, key) for key in EXACT] == [
+            getattr(other.profile, key) for key in EXACT
+        ]
+
+
+def test_a_statistic_that_reads_values_is_counted_batch_by_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    profile = NumberProfile.empty(Edges.from_values(np.arange(3.0)))
+    assert RunningProfiles.can_count([profile] * MOST_RUNNING)
+    assert not RunningProfiles.can_count([profile] * (MOST_RUNNING + 1))
+    monkeypatch.setattr(DistinctValues, "NEEDS_VALUES", True)
+    assert not RunningProfiles.can_count([profile])
 
 
 @given(columns())

@@ -27,6 +27,7 @@ class BinnedValues:
     )
     IS_REQUIRED: ClassVar[bool] = True
     COUNTS_SEGMENTS: ClassVar[bool] = True
+    NEEDS_VALUES: ClassVar[bool] = False
 
     @classmethod
     def empty(cls, spec: CountSpec) -> Self:

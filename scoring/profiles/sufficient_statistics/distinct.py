@@ -25,6 +25,7 @@ class DistinctValues:
     FIELDS: ClassVar[tuple[pa.Field, ...]] = (pa.field("hashes", pa.list_(pa.uint64())),)
     IS_REQUIRED: ClassVar[bool] = True
     COUNTS_SEGMENTS: ClassVar[bool] = False
+    NEEDS_VALUES: ClassVar[bool] = False
 
     @classmethod
     def empty(cls, spec: CountSpec) -> Self:

@@ -34,6 +34,7 @@ class Moments:
     )
     IS_REQUIRED: ClassVar[bool] = True
     COUNTS_SEGMENTS: ClassVar[bool] = True
+    NEEDS_VALUES: ClassVar[bool] = False
 
     @classmethod
     def empty(cls, spec: CountSpec) -> Self:
