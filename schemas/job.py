@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from nightscore.schemas.base_record import Record
+from nightscore.schemas.decision import Decision
 from nightscore.schemas.gates import ColumnName, Gates, Percentage, Share
 from nightscore.schemas.model_uri import MODEL_URI, MODEL_URI_FORMS
 from nightscore.schemas.problem import Problem, ProblemsError
@@ -382,6 +383,9 @@ class ScoringJob(Record):
     """Checks before publishing."""
     drift: Drift = Drift()
     """How the columns are monitored for change."""
+    decision: Decision = Decision()
+    """How you decide by the probability of a binary model, and what outcomes are worth. It changes
+    no prediction: performance is estimated and measured for it."""
     workers: Annotated[
         Workers,
         BeforeValidator(
@@ -552,12 +556,12 @@ def json_schema() -> dict[str, Any]:
 
 
 def _field_descriptions() -> dict[str, dict[str, str]]:
-    """Class to field to the text below the field, in this module and that of the gates.
+    """Class to field to the text below the field, in this module and those of its sections.
 
     Pydantic would collect these texts whenever the module is imported, by reading its source.
     """
     found: dict[str, dict[str, str]] = {}
-    for record in (ScoringJob, Gates):
+    for record in (ScoringJob, Gates, Decision):
         module = ast.parse(Path(inspect.getfile(record)).read_text(encoding="utf-8"))
         classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
         found |= {node.name: _descriptions_in(node) for node in classes}

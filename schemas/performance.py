@@ -1,21 +1,6 @@
-"""How right a model is: metrics with their bands, and what right and wrong decisions are worth."""
+"""How right a model is: metrics with their bands."""
 
-from nightscore.schemas.base_record import Record
-from nightscore.schemas.gates import FiniteNumber
 from nightscore.schemas.manifest import Stored
-
-
-class DecisionValues(Record):
-    """What one row of each outcome is worth, in a unit of the user's own. Costs are negative."""
-
-    tp: FiniteNumber = 0.0
-    """A positive row that was predicted positive."""
-    fp: FiniteNumber = 0.0
-    """A negative row that was predicted positive."""
-    fn: FiniteNumber = 0.0
-    """A positive row that was predicted negative."""
-    tn: FiniteNumber = 0.0
-    """A negative row that was predicted negative."""
 
 
 class MetricRecord(Stored):

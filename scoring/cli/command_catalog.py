@@ -98,6 +98,7 @@ COMMANDS = {
         "baseline flight_delay --from train.parquet",
         changes_data=True,
     ),
+    "performance": Command("monitoring:performance", WATCH, "performance flight_delay --last 14"),
     "drift": Command("monitoring:drift", WATCH, "drift january.parquet february.parquet"),
     "demo": Command("services:demo", NIGHTLY, "demo", changes_data=True),
     "up": Command("services:up", NIGHTLY, "up --db postgres", changes_data=True),

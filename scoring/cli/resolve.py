@@ -10,11 +10,12 @@ from nightscore.cli.messages import command_line, say
 from nightscore.errors import InvalidJobError, PartitionNotFoundError
 from nightscore.inputs.jobfile import load_job
 from nightscore.inputs.partitions import parse_value
-from nightscore.inputs.values import check_value, respelled
+from nightscore.inputs.values import check_value, is_written_as_format, respelled
 from nightscore.models.cache import ModelCache, default_cache
+from nightscore.schemas.dates import is_like_a_date, nearest_date, readings
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.masking import masked
-from nightscore.schemas.partition import show_value
+from nightscore.schemas.partition import order_of, show_value
 from nightscore.schemas.text import printable
 
 
@@ -35,6 +36,57 @@ def read_value(spec: ScoringJob, text: str) -> str | None:
 
     say(f"Understood {text} as {show_value(meant)}.")
     return meant
+
+
+def read_range(
+    spec: ScoringJob, start: str | None, end: str | None, command: str
+) -> tuple[str | None, str | None]:
+    """The first and last partition value of --from and --to; None: no bound.
+
+    Args:
+        spec: The job.
+        start: As it was typed.
+        end: As it was typed.
+        command: The nightscore command, for the corrected line.
+
+    Raises:
+        InvalidJobError: A date does not exist, or the range ends before it starts.
+    """
+    first = _read_bound(spec, start, "--from", command)
+    last = _read_bound(spec, end, "--to", command)
+
+    pattern = spec.input.partition_format
+    if first and last and order_of(last, pattern) < order_of(first, pattern):
+        raise InvalidJobError(
+            "The range ends before it starts.",
+            expected="a first value that is not after the last",
+            found=f"{first} to {last}",
+            next_step=spec.command(command, "--from", last, "--to", first),
+        )
+
+    return first, last
+
+
+def _read_bound(spec: ScoringJob, text: str | None, option: str, command: str) -> str | None:
+    """The first or last value to show; None: all.
+
+    Raises:
+        InvalidJobError: It is a date that does not exist.
+    """
+    value = read_value(spec, text) if text else None
+    is_odd = value is not None and not is_written_as_format(spec, value)
+    if value is None or not is_odd or not is_like_a_date(value) or readings(value):
+        return value
+
+    nearest = nearest_date(value)
+
+    near = f"{nearest:{spec.input.partition_format}}" if nearest else ""
+    raise InvalidJobError(
+        "The range begins or ends on a date that does not exist.",
+        option,
+        found=value,
+        next_step=spec.command(command, option, near),
+    )
 
 
 def exact_value(spec: ScoringJob, text: str) -> str | None:

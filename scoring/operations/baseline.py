@@ -22,6 +22,7 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.protocol import ModelVersion
 from nightscore.models.registries.uris import redacted
 from nightscore.monitoring.drift.profiling import profile_of, with_types
+from nightscore.monitoring.performance.estimates.calibration import BINARY_SCORE
 from nightscore.profiles.profile import kind_of
 from nightscore.profiles.profile_spec import (
     ProfiledColumn,
@@ -195,7 +196,8 @@ def _profile_spec(
     for output in contract.predictions:
         if kind_of(output.type) == "number":
             values = _predictions(state_store(job), results, output.name)
-            columns.append(cut_column("prediction", output.name, values))
+            cut = cut_column("prediction", output.name, values)
+            columns.append(_cut_at_threshold(cut, job.decision.threshold))
         elif kind_of(output.type) == "category":
             columns.append(ProfiledColumn("prediction", output.name, None))
 
@@ -210,6 +212,13 @@ def _profile_spec(
         score,
         label,
     )
+
+
+def _cut_at_threshold(column: ProfiledColumn, threshold: float) -> ProfiledColumn:
+    """A probability's bins, none of which has rows on both sides of the threshold."""
+    if column.name != BINARY_SCORE or column.edges is None:
+        return column
+    return replace(column, edges=column.edges.with_edge(threshold))
 
 
 def _cut(role: Role, name: str, arrow_type: pa.DataType, data: Dataset) -> ProfiledColumn | None:

@@ -42,6 +42,12 @@ class Edges:
         ordered = np.sort(finite)
         return cls(quantile_edges(ordered, FINE_BINS), quantile_edges(ordered, DECILE_BINS))
 
+    def with_edge(self, edge: float) -> "Edges":
+        """The same with one fine edge more, if it is not there yet. No edges stay none."""
+        if not len(self.both):
+            return self
+        return Edges(distinct(np.append(self.fine, edge)), self.deciles)
+
     @property
     def pivot(self) -> float:
         """A value in the middle of the reference."""

@@ -93,6 +93,36 @@ def baseline(
     execute(job, uri, label, as_json, cache_dir, verbose)
 
 
+def performance(
+    job: Job,
+    partition: Annotated[
+        str | None,
+        typer.Argument(metavar="PARTITION", help="Only this partition, with all metrics."),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="PARTITION", help="First value to show.")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", metavar="PARTITION", help="Last value to show.")
+    ] = None,
+    last: Annotated[
+        int,
+        typer.Option(min=1, metavar="COUNT", help="Number of partitions to show, the latest ones."),
+    ] = 30,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Estimate how right a binary model is, before labels come: AUC, log loss, accuracy and more.
+
+    Each estimate has a 95 % band. It comes from stored scores and the labels of the baseline
+    (`nightscore baseline --label`), and covers past partitions too; no row is read. A changed
+    relation between features and label cannot be seen without labels.
+    """
+    from nightscore.cli.commands.performance import performance as execute
+
+    execute(job, partition, (start, end), last, as_json, cache_dir)
+
+
 def drift(
     reference: Annotated[
         str,

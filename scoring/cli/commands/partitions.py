@@ -4,14 +4,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from nightscore.cli.resolve import load, model_cache, read_value
+from nightscore.cli.resolve import load, model_cache, read_range, read_value
 from nightscore.cli.show import as_row, out, print_json, print_table, show_count, show_size
-from nightscore.errors import InvalidJobError
-from nightscore.inputs.values import check_value, is_written_as_format
+from nightscore.inputs.values import check_value
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.partitions import PartitionStatus, partition_statuses
-from nightscore.schemas.dates import is_like_a_date, nearest_date, readings
-from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import order_of
 
 COLUMNS = ("partition", "state", "rows", "model", "files", "bytes", "why")
@@ -25,16 +22,7 @@ def partitions(
     model = PinnedModel.resolve(spec, cache)
     pattern = spec.input.partition_format
 
-    first = _bound(spec, start, "--from")
-    last = _bound(spec, end, "--to")
-
-    if first and last and order_of(last, pattern) < order_of(first, pattern):
-        raise InvalidJobError(
-            "The range ends before it starts.",
-            expected="a first value that is not after the last",
-            found=f"{first} to {last}",
-            next_step=spec.command("partitions", "--from", last, "--to", first),
-        )
+    first, last = read_range(spec, start, end, "partitions")
 
     def is_shown(status: PartitionStatus) -> bool:
         position = order_of(status.value, pattern)
@@ -50,27 +38,6 @@ def partitions(
     print_table(f"Partitions of {spec.name}", COLUMNS, [_row(status) for status in statuses])
     counts = Counter(status.state for status in statuses)
     out.print(", ".join(f"{n} {state}" for state, n in counts.items()) or "no partitions")
-
-
-def _bound(spec: ScoringJob, text: str | None, option: str) -> str | None:
-    """The first or last value to show; None: all.
-
-    Raises:
-        InvalidJobError: It is a date that does not exist.
-    """
-    value = read_value(spec, text) if text else None
-    is_odd = value is not None and not is_written_as_format(spec, value)
-    if value is None or not is_odd or not is_like_a_date(value) or readings(value):
-        return value
-
-    nearest = nearest_date(value)
-    near = f"{nearest:{spec.input.partition_format}}" if nearest else ""
-    raise InvalidJobError(
-        "The range begins or ends on a date that does not exist.",
-        option,
-        found=value,
-        next_step=spec.command("partitions", option, near),
-    )
 
 
 def _row(status: PartitionStatus) -> dict[str, Any]:

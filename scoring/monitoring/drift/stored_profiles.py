@@ -9,6 +9,7 @@ from nightscore.models.baseline import fetch_baseline
 from nightscore.models.cache import ModelCache
 from nightscore.models.model_versions import resolve
 from nightscore.models.pinned import PinnedModel
+from nightscore.models.registries.protocol import ModelVersion
 from nightscore.profiles.table import ColumnProfile, from_bytes, merge_profiles
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.model_uri import exact_uri
@@ -24,14 +25,21 @@ Baseline = tuple[str, list[ColumnProfile]]
 def current_baseline(
     workspace: Workspace, model: PinnedModel, cache: ModelCache
 ) -> Baseline | None:
+    """The baseline of a run's model; None: it has none."""
+    return baseline_of_version(workspace, model.version, cache)
+
+
+def baseline_of_version(
+    workspace: Workspace, version: ModelVersion, cache: ModelCache
+) -> Baseline | None:
     """The baseline of a model version; None: it has none."""
     # What the version's tag says is the key: another baseline has another tag.
-    tag = model.version.baseline_tag
+    tag = version.baseline_tag
     if tag is None:
         return None
 
     def read() -> tuple[Baseline, int]:
-        fetched = fetch_baseline(model.version, workspace.job.registry, cache)
+        fetched = fetch_baseline(version, workspace.job.registry, cache)
         assert fetched is not None  # noqa: S101 (the version has a tag)
         sha256, content = fetched
         return (sha256, from_bytes(content)), BYTES_PARSED * len(content)

@@ -12,7 +12,8 @@ from nightscore.monitoring.performance.metrics.ranking import average_precision,
 from nightscore.monitoring.performance.metrics.records import all_unknown, why_not
 from nightscore.monitoring.performance.metrics.segments import Segments, worst_first
 from nightscore.profiles.bins import Floats
-from nightscore.schemas.performance import DecisionValues, MetricRecord, SegmentRecord
+from nightscore.schemas.decision import DecisionValues
+from nightscore.schemas.performance import MetricRecord, SegmentRecord
 
 BINARY_METRICS = (
     "roc_auc",

@@ -13,7 +13,8 @@ from nightscore.monitoring.performance.metrics.intervals import (
 )
 from nightscore.monitoring.performance.metrics.ranked_scores import RankedScores
 from nightscore.monitoring.performance.metrics.records import TOO_FEW, known, unknown
-from nightscore.schemas.performance import DecisionValues, MetricRecord
+from nightscore.schemas.decision import DecisionValues
+from nightscore.schemas.performance import MetricRecord
 
 WHY_NOT = {
     "precision": "no row is predicted positive",

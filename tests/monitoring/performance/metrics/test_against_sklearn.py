@@ -15,7 +15,8 @@ from nightscore.monitoring.performance.metrics.classes import class_metrics
 from nightscore.monitoring.performance.metrics.ranked_scores import rank_scores
 from nightscore.monitoring.performance.metrics.ranking import average_precision, roc_auc
 from nightscore.monitoring.performance.metrics.regression import regression_metrics
-from nightscore.schemas.performance import DecisionValues, MetricRecord
+from nightscore.schemas.decision import DecisionValues
+from nightscore.schemas.performance import MetricRecord
 
 N_ROWS = 20_000
 """More than two blocks."""

@@ -12,7 +12,8 @@ from nightscore.monitoring.performance.metrics.classes import class_metrics
 from nightscore.monitoring.performance.metrics.ranked_scores import rank_scores
 from nightscore.monitoring.performance.metrics.regression import regression_metrics
 from nightscore.profiles.bins import Floats
-from nightscore.schemas.performance import DecisionValues, MetricRecord
+from nightscore.schemas.decision import DecisionValues
+from nightscore.schemas.performance import MetricRecord
 
 N_DATA_SETS = 1_000
 VALUES = DecisionValues(tp=10, fp=-1, fn=-5)

@@ -9,7 +9,8 @@ from nightscore.monitoring.performance.metrics.regression import (
     REGRESSION_METRICS,
     regression_metrics,
 )
-from nightscore.schemas.performance import DecisionValues, MetricRecord
+from nightscore.schemas.decision import DecisionValues
+from nightscore.schemas.performance import MetricRecord
 
 SCORES = np.linspace(0.05, 0.95, 40)
 LABELS = np.arange(40) % 2 == 0

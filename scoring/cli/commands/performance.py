@@ -1,0 +1,209 @@
+"""`nightscore performance`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nightscore.cli.resolve import load, model_cache, read_range, read_value
+from nightscore.cli.show import counted, out, print_json, print_table, show_count
+from nightscore.errors import InvalidJobError
+from nightscore.inputs.values import check_value
+from nightscore.operations.performance import (
+    CONCEPT_DRIFT,
+    ModelPerformance,
+    Performance,
+    estimate_performance,
+    recorded_between,
+)
+from nightscore.reports.series import sparkline
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.performance import MetricRecord
+
+LABELS = {
+    "roc_auc": "AUC",
+    "average_precision": "average precision",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "value": "value per row",
+    "tp": "true positives",
+    "fp": "false positives",
+    "fn": "false negatives",
+    "tn": "true negatives",
+}
+"""What people read, in the order in which they see it."""
+OVER_TIME = ("roc_auc", "log_loss", "accuracy", "f1", "value")
+"""Metrics that are shown for several partitions. A partition alone, and --json, show all."""
+ALL_METRICS = ("metric", "estimated", "95 % band", "baseline", "note")
+
+
+def performance(
+    job: str,
+    partition: str | None,
+    between: tuple[str | None, str | None],
+    last: int,
+    as_json: bool,
+    cache_dir: Path | None,
+) -> None:
+    """Print the estimated performance of one partition, or of several."""
+    spec, cache = load(job), model_cache(cache_dir)
+
+    values = _values(spec, partition, between, last)
+    found = estimate_performance(spec, values, cache)
+
+    if as_json:
+        print_json(_document(found))
+    elif partition:
+        _print_one(spec, found)
+    else:
+        _print_several(spec, found)
+
+
+def _values(
+    spec: ScoringJob, partition: str | None, between: tuple[str | None, str | None], last: int
+) -> list[str]:
+    if partition is None:
+        first_value, last_value = read_range(spec, *between, "performance")
+        return recorded_between(spec, first_value, last_value, last)
+
+    if any(between):
+        raise InvalidJobError(
+            "A partition and a range were given.",
+            expected="a partition, or a range with --from and --to",
+            found=f"{partition}, and a range",
+            next_step=spec.command("performance", partition),
+        )
+
+    value = read_value(spec, partition)
+    check_value(spec, value, "performance")
+    return [] if value is None else [value]
+
+
+def _document(found: Performance) -> dict[str, Any]:
+    def as_document(record: Any) -> dict[str, Any]:
+        fields = asdict(record)
+        for name in ("estimated", "baseline"):
+            if name in fields:
+                metrics: Sequence[MetricRecord] = fields[name]
+                fields[name] = [json.loads(metric.model_dump_json()) for metric in metrics]
+        return fields
+
+    return {
+        "partitions": [as_document(partition) for partition in found.partitions],
+        "models": [as_document(model) for model in found.models],
+        "note": CONCEPT_DRIFT,
+    }
+
+
+def _print_one(spec: ScoringJob, found: Performance) -> None:
+    (partition,) = found.partitions
+    (model,) = found.models
+    baseline = {metric.name: metric for metric in model.baseline}
+
+    rows = []
+
+    for metric in partition.estimated:
+        rows.append(
+            {
+                "metric": LABELS[metric.name],
+                "estimated": _show(metric.value),
+                "95 % band": _show_band(metric),
+                "baseline": _show(baseline[metric.name].value) if metric.name in baseline else "",
+                "note": metric.note,
+            }
+        )
+
+    print_table(f"Estimated performance of {spec.name}, {partition.partition}", ALL_METRICS, rows)
+    out.print(f"{counted(partition.n_rows, 'row')} scored with {partition.model}")
+    out.print(CONCEPT_DRIFT)
+
+
+def _print_several(spec: ScoringJob, found: Performance) -> None:
+    shown = [name for name in OVER_TIME if _is_known(name, found)]
+    labels = [LABELS[name] for name in shown]
+
+    rows = []
+    for partition in found.partitions:
+        cells = _cells(partition.estimated, shown)
+        note = partition.note or _notes(partition.estimated, shown)
+        count = show_count(partition.n_rows) if partition.estimated else ""
+        rows.append({"partition": partition.partition, "rows": count, **cells, "note": note})
+
+    for model in found.models:
+        rows += _model_rows(model, shown)
+
+    columns = ("partition", "rows", *labels, "note")
+    print_table(f"Estimated performance of {spec.name}, with 95 % bands", columns, rows)
+
+    for name in shown:
+        line = sparkline([_value(partition.estimated, name) for partition in found.partitions])
+        out.print(f"{LABELS[name]:<22}{line}")
+
+    out.print(CONCEPT_DRIFT)
+
+
+def _model_rows(model: ModelPerformance, shown: Sequence[str]) -> list[dict[str, Any]]:
+    together = {
+        "partition": f"all {model.n_partitions}",
+        "rows": show_count(model.n_rows),
+        **_cells(model.estimated, shown),
+        "note": model.model,
+    }
+
+    n_labelled = model.baseline[0].n
+    baseline = {
+        "partition": "baseline",
+        "rows": show_count(n_labelled),
+        **_cells(model.baseline, shown),
+        "note": f"came true in the baseline of {model.model}",
+    }
+
+    return [together, baseline]
+
+
+def _cells(metrics: Sequence[MetricRecord], shown: Sequence[str]) -> dict[str, str]:
+    cells = {}
+    for name in shown:
+        metric = _metric(metrics, name)
+        text = ""
+        if metric is not None:
+            band = _show_band(metric)
+            text = f"{_show(metric.value)} ({band})" if band else _show(metric.value)
+        cells[LABELS[name]] = text
+    return cells
+
+
+def _notes(metrics: Sequence[MetricRecord], shown: Sequence[str]) -> str:
+    notes = [metric.note for metric in metrics if metric.name in shown and metric.note]
+    return "; ".join(dict.fromkeys(notes))
+
+
+def _metric(metrics: Sequence[MetricRecord], name: str) -> MetricRecord | None:
+    return {metric.name: metric for metric in metrics}.get(name)
+
+
+def _value(metrics: Sequence[MetricRecord], name: str) -> float | None:
+    metric = _metric(metrics, name)
+    return None if metric is None else metric.value
+
+
+def _is_known(name: str, found: Performance) -> bool:
+    return any(_metric(model.estimated, name) is not None for model in found.models)
+
+
+def _show(value: float | None) -> str:
+    """Three decimals; of a large number, such as a number of rows, none."""
+    if value is None:
+        return "not known"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3f}"
+
+
+def _show_band(metric: MetricRecord) -> str:
+    if metric.low is None or metric.high is None:
+        return ""
+    return f"{_show(metric.low)} to {_show(metric.high)}"

@@ -1,0 +1,1 @@
+"""What metrics are to be expected before labels come, from stored profiles alone."""

@@ -1,0 +1,153 @@
+"""Estimated performance of runs, from their stored profiles and the baselines of their models."""
+
+from nightscore.errors import InputError, LocationNotFoundError, StorageUnavailableError
+from nightscore.ledger.workspace import Workspace
+from nightscore.models.cache import ModelCache
+from nightscore.models.model_versions import resolve
+from nightscore.monitoring.drift.stored_profiles import (
+    baseline_of_version,
+    stored_baseline,
+    stored_profile,
+)
+from nightscore.monitoring.performance.estimates.calibration import BINARY_SCORE, Calibration
+from nightscore.monitoring.performance.estimates.placement import Placement, place
+from nightscore.profiles.profile import NumberProfile
+from nightscore.profiles.table import ColumnProfile, Key
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.model_uri import exact_uri, is_logged_model, named_model
+from nightscore.schemas.partition import show_value
+
+SCORE: Key = ("prediction", BINARY_SCORE, "")
+
+
+class RunScores:
+    """The scores of runs in the bins of their models' baselines. Each baseline is read once."""
+
+    def __init__(self, workspace: Workspace, cache: ModelCache) -> None:
+        """Nothing is read yet.
+
+        Args:
+            workspace: Of the job.
+            cache: Of baselines on this host.
+        """
+        self._workspace, self._job, self._cache = workspace, workspace.job, cache
+        self._calibrations: dict[str, Calibration | InputError] = {}
+
+    def placement(self, manifest: Manifest) -> Placement:
+        """The scores of a run that stored its profile.
+
+        Raises:
+            InputError: It stored none, or its model or baseline does not allow an estimate; with
+                what to do.
+            StorageError: The registry or the store does not answer.
+        """
+        profile = self._profile(manifest)
+        return place(profile, self.calibration(manifest))
+
+    def calibration(self, manifest: Manifest) -> Calibration:
+        """What the baseline of the run's model version says about scores.
+
+        It is the baseline that the version has now: labels that are logged later count for earlier
+        runs, too.
+
+        Raises:
+            InputError, StorageError: As of `placement`.
+        """
+        uri = exact_uri(manifest.model.name, manifest.model.version)
+        if uri not in self._calibrations:
+            self._calibrations[uri] = self._read_calibration(manifest, uri)
+
+        calibration = self._calibrations[uri]
+
+        if isinstance(calibration, InputError):
+            raise calibration
+        return calibration
+
+    def _profile(self, manifest: Manifest) -> NumberProfile:
+        partition = show_value(manifest.partition)
+        rerun = (
+            f"`{self._job.command('run', partition, '--force')}` scores it again, with a profile"
+        )
+
+        if manifest.drift is None or not manifest.drift.profile:
+            raise InputError(
+                "The run has no profile, from which its performance could be estimated.",
+                partition,
+                expected="a run with `drift.profile: true`, which is the default",
+                found=manifest.run_id,
+                next_step=f"set drift.profile; {rerun}",
+            )
+
+        path = manifest.drift.profile
+        try:
+            columns = stored_profile(self._workspace, path)
+        except (LocationNotFoundError, ValueError) as error:
+            raise InputError(
+                "The run's profile is gone, or it cannot be read.",
+                self._workspace.state.locate_url(path),
+                found=str(error)[:200],
+                next_step=rerun,
+            ) from error
+
+        score = _score_of(columns)
+        if score is None or not isinstance(score.profile, NumberProfile):
+            raise self._not_binary(manifest)
+        return score.profile
+
+    def _read_calibration(self, manifest: Manifest, uri: str) -> Calibration | InputError:
+        columns = self._baseline(manifest, uri)
+
+        score = _score_of(columns)
+        if columns and score is None:
+            return self._not_binary(manifest)
+
+        found = "no baseline"
+        if score is not None:
+            try:
+                return Calibration.of(score)
+            except ValueError as error:
+                found = f"a baseline, but {error}"
+
+        name, version = manifest.model.name, manifest.model.version
+        command = self._job.command("baseline", "--from", "DATA", "--label", "COLUMN")
+        return InputError(
+            f"{named_model(name, version)} has no baseline with labels, from which performance "
+            "could be estimated.",
+            uri,
+            expected="a baseline of hold-out data whose labels are 0 and 1",
+            found=found,
+            next_step=f"log one with `{command}`; estimates then also cover earlier runs",
+        )
+
+    def _baseline(self, manifest: Manifest, uri: str) -> list[ColumnProfile]:
+        """The version's baseline; empty: it has none."""
+        if is_logged_model(manifest.model.version):
+            return []
+
+        try:
+            version = resolve(uri, self._job.registry)
+            baseline = baseline_of_version(self._workspace, version, self._cache)
+        except StorageUnavailableError:
+            # What the run was compared with may be on this host.
+            columns = stored_baseline(self._workspace, manifest, self._cache)
+            if not columns:
+                raise
+
+            return columns
+
+        return baseline[1] if baseline is not None else []
+
+    def _not_binary(self, manifest: Manifest) -> InputError:
+        score = manifest.drift.score if manifest.drift is not None else ""
+        return InputError(
+            "Performance is estimated for binary models only; of other models, what it takes is "
+            "not stored.",
+            named_model(manifest.model.name, manifest.model.version),
+            expected=f"a model whose predictions have the column {BINARY_SCORE}",
+            found=f"the score {score}" if score else "no single score",
+            next_step="compare the columns with `nightscore report` instead",
+        )
+
+
+def _score_of(columns: list[ColumnProfile]) -> ColumnProfile | None:
+    return {column.key: column for column in columns}.get(SCORE)

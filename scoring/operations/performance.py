@@ -1,0 +1,183 @@
+"""How right a model is likely to be, by partition, from what runs and its baseline have stored.
+
+No row and no label is read.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from nightscore.errors import InputError, PartitionNotFoundError
+from nightscore.ledger.timeline import Timeline
+from nightscore.ledger.workspace import Workspace
+from nightscore.models.cache import ModelCache
+from nightscore.monitoring.performance.estimates.binary import baseline_metrics, estimate_metrics
+from nightscore.monitoring.performance.estimates.of_runs import RunScores
+from nightscore.monitoring.performance.estimates.placement import Placement, add_up
+from nightscore.schemas.decision import Decision
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.model_uri import exact_uri
+from nightscore.schemas.partition import order_of, show_value
+from nightscore.schemas.performance import MetricRecord
+
+CONCEPT_DRIFT = (
+    "Estimates hold while a score means what it meant in the baseline. Neither they nor drift "
+    "sees concept drift, a changed relation between features and label: only labels show it."
+)
+"""Said wherever people read an estimate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionPerformance:
+    """What is expected of one partition's predictions."""
+
+    partition: str
+    run_id: str
+    model: str
+    """URI of the model version."""
+    n_rows: int = 0
+    """Rows that have a score in the profile."""
+    estimated: tuple[MetricRecord, ...] = ()
+    note: str = ""
+    """Why nothing is estimated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPerformance:
+    """What is expected of all these partitions together that one model version has scored."""
+
+    model: str
+    n_partitions: int
+    n_rows: int
+    estimated: tuple[MetricRecord, ...]
+    """One estimate of all their rows, not a mean of the partitions' estimates."""
+    baseline: tuple[MetricRecord, ...]
+    """What came true in the baseline's labelled rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Performance:
+    """The estimates for some partitions of a job."""
+
+    partitions: tuple[PartitionPerformance, ...]
+    """In their order."""
+    models: tuple[ModelPerformance, ...]
+    """In the order in which they were first used."""
+
+
+def recorded_between(
+    job: ScoringJob, first: str | None, last: str | None, n_last: int
+) -> list[str]:
+    """The last partitions of a range that have records, in order.
+
+    Args:
+        job: Whose partitions.
+        first: Of the range; None: no bound.
+        last: Of the range, included; None: no bound.
+        n_last: How many at most.
+    """
+    pattern = job.input.partition_format
+
+    def is_between(value: str) -> bool:
+        position = order_of(value, pattern)
+        is_after_start = first is None or order_of(first, pattern) <= position
+        return is_after_start and (last is None or position <= order_of(last, pattern))
+
+    values = [value for value in Timeline(Workspace(job)).values if is_between(value)]
+    return values[-n_last:]
+
+
+def estimate_performance(job: ScoringJob, values: Sequence[str], cache: ModelCache) -> Performance:
+    """The estimates for the published results of these partitions.
+
+    A partition of which nothing can be estimated has a note instead.
+
+    Args:
+        job: Whose partitions.
+        values: Partition values, in order.
+        cache: Of baselines on this host.
+
+    Raises:
+        PartitionNotFoundError: None of them is published.
+        InputError: Nothing can be estimated of any of them; with what to do.
+        StorageError: The registry or the store does not answer.
+    """
+    timeline = Timeline(Workspace(job))
+    timeline.read(values)
+
+    published = [timeline.results(value).published for value in values]
+    manifests = [manifest for manifest in published if manifest is not None]
+    if not manifests:
+        raise _nothing_published(job, values)
+
+    return _Estimation(RunScores(timeline.workspace, cache), job.decision).of(manifests)
+
+
+@dataclass(slots=True)
+class _Estimation:
+    """Estimates of some runs."""
+
+    scores: RunScores
+    decision: Decision
+    placed: dict[str, list[tuple[Manifest, Placement]]] = field(default_factory=dict)
+    """The runs whose scores could be placed, by model version."""
+    errors: list[InputError] = field(default_factory=list)
+    """Why the others could not."""
+
+    def of(self, manifests: Iterable[Manifest]) -> Performance:
+        """The estimates of each run, and of all runs of a model version together."""
+        partitions = tuple(self._partition(manifest) for manifest in manifests)
+        if not self.placed:
+            raise self.errors[-1]
+
+        models = tuple(self._model(model) for model in self.placed)
+        return Performance(partitions=partitions, models=models)
+
+    def _partition(self, manifest: Manifest) -> PartitionPerformance:
+        partition = PartitionPerformance(
+            partition=show_value(manifest.partition),
+            run_id=manifest.run_id,
+            model=exact_uri(manifest.model.name, manifest.model.version),
+        )
+
+        try:
+            placement = self.scores.placement(manifest)
+        except InputError as error:
+            self.errors.append(error)
+            return replace(partition, note=error.what)
+
+        self.placed.setdefault(partition.model, []).append((manifest, placement))
+
+        calibration = self.scores.calibration(manifest)
+        estimated = estimate_metrics(placement, calibration, self.decision)
+
+        return replace(partition, n_rows=placement.n_rows, estimated=tuple(estimated))
+
+    def _model(self, model: str) -> ModelPerformance:
+        placed = self.placed[model]
+        calibration = self.scores.calibration(placed[0][0])
+        together = add_up(placement for _, placement in placed)
+
+        return ModelPerformance(
+            model=model,
+            n_partitions=len(placed),
+            n_rows=together.n_rows,
+            estimated=tuple(estimate_metrics(together, calibration, self.decision)),
+            baseline=tuple(baseline_metrics(calibration, self.decision)),
+        )
+
+
+def _nothing_published(job: ScoringJob, values: Sequence[str]) -> PartitionNotFoundError:
+    found = "no partition that has been scored"
+    if values:
+        found = f"no published results of {show_value(values[0])}"
+        if len(values) > 1:
+            found += f" to {show_value(values[-1])}"
+
+    return PartitionNotFoundError(
+        "There is nothing to estimate the performance of.",
+        f"{job.output.uri}.nightscore/runs",
+        expected="at least one partition whose results are published",
+        found=found,
+        next_step=f"`{job.command('partitions')}` lists partitions",
+    )

@@ -1,0 +1,119 @@
+"""Estimated performance of published partitions, from stored profiles alone."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from nightscore.errors import InputError, PartitionNotFoundError
+from nightscore.operations.baseline import record_baseline
+from nightscore.operations.performance import (
+    CONCEPT_DRIFT,
+    Performance,
+    estimate_performance,
+    recorded_between,
+)
+from nightscore.schemas.decision import Decision
+from nightscore.schemas.job import ScoringJob
+from tests.cli.test_commands import answer, nightscore, save
+from tests.support.lake import Lake
+from tests.support.models import copy_registry, make_frame
+
+DAYS = ("2024-02-28", "2024-02-29")
+
+
+@pytest.fixture
+def own(lake: Lake, registry_root: Path, tmp_path: Path) -> Lake:
+    """A lake with a registry of its own, whose versions get baselines."""
+    lake.registry = copy_registry(registry_root, tmp_path / "registry")
+    return lake
+
+
+def labelled(n_rows: int, seed: int) -> pd.DataFrame:
+    frame = make_frame(n_rows, seed=seed)
+    return frame.assign(came_true=(frame["a"] + frame["b"] * frame["c"] > 0.2))
+
+
+def log_baseline(lake: Lake, job: ScoringJob, label: str = "came_true") -> None:
+    path = Path(lake.root) / "training.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    labelled(4_000, seed=9).to_parquet(path)
+    record_baseline(job, str(path), lake.pool, lake.cache, label=label)
+
+
+def estimate(lake: Lake, job: ScoringJob) -> Performance:
+    return estimate_performance(job, recorded_between(job, None, None, 30), lake.cache)
+
+
+def test_past_partitions_are_estimated_once_the_baseline_has_labels(
+    own: Lake, tmp_path: Path
+) -> None:
+    job = own.job(decision=Decision(threshold=0.4).model_dump())
+    truth = {day: labelled(1_500, seed=seed) for seed, day in enumerate(DAYS)}
+    own.write(DAYS[0], truth[DAYS[0]].drop(columns="came_true"))
+    own.run(job, DAYS[0])
+
+    with pytest.raises(InputError) as caught:
+        estimate(own, job)
+    assert caught.value.found == "no baseline"
+    assert "nightscore baseline test --from DATA --label COLUMN" in caught.value.next_step
+
+    log_baseline(own, job, label="")
+    with pytest.raises(InputError) as caught:
+        estimate(own, job)
+    assert caught.value.found == "a baseline, but it has no labels"
+
+    log_baseline(own, job)
+    own.write(DAYS[1], truth[DAYS[1]].drop(columns="came_true"))
+    own.run(job, DAYS[1])
+    before, after = estimate(own, job).partitions
+    (model,) = estimate(own, job).models
+    assert (before.partition, after.partition) == DAYS
+    assert (model.n_partitions, model.n_rows) == (2, 3_000)
+
+    # The first run had bins of its own, the second those of the baseline.
+    assert "counted over other bins" in before.estimated[0].note
+    assert {metric.note for metric in after.estimated if metric.name == "accuracy"} == {""}
+    predictions = own.read(job)
+    for partition in (before, after):
+        scores = predictions[predictions["ds"] == partition.partition].set_index("id")
+        labels = truth[partition.partition].set_index("id")["came_true"]
+        right = (scores["probability"] > 0.4) == labels.reindex(scores.index)
+        accuracy = {metric.name: metric for metric in partition.estimated}["accuracy"]
+        assert accuracy.low is not None
+        assert accuracy.high is not None
+        assert accuracy.low <= right.mean() <= accuracy.high
+
+    path = str(save(job, tmp_path))
+    document = answer(own, "performance", path)
+    assert [one["partition"] for one in document["partitions"]] == [*DAYS]
+    assert document["models"][0]["n_rows"] == 3_000
+    assert document["note"] == CONCEPT_DRIFT
+    (alone,) = answer(own, "performance", path, DAYS[1])["partitions"]
+    assert alone["estimated"][0]["name"] == "roc_auc"
+    ranged = answer(own, "performance", path, "--to", DAYS[1], "--last", "1")
+    assert [one["partition"] for one in ranged["partitions"]] == [DAYS[1]]
+
+    for arguments in ([path], [path, DAYS[1]]):
+        shown = nightscore(own, "performance", *arguments).stdout
+        assert "AUC" in shown
+        assert "concept drift" in shown
+        assert "baseline" in shown
+    assert nightscore(own, "performance", path, DAYS[1], "--from", DAYS[0]).returncode == 2
+
+
+def test_what_cannot_be_estimated_says_why(own: Lake) -> None:
+    regressor = own.job("hgb_regressor")
+    own.write(DAYS[0], make_frame(100))
+    with pytest.raises(PartitionNotFoundError, match="nothing to estimate"):
+        estimate(own, regressor)
+
+    own.run(regressor, DAYS[0])
+    with pytest.raises(InputError, match="for binary models only"):
+        estimate(own, regressor)
+
+    blind = own.job("hgb_regressor", drift={"profile": False})
+    assert own.run(blind, DAYS[0], force=True).status == "published"
+    with pytest.raises(InputError, match="has no profile") as caught:
+        estimate(own, blind)
+    assert f"nightscore run test {DAYS[0]} --force" in caught.value.next_step
