@@ -8,7 +8,11 @@ from dataclasses import dataclass, replace
 from nightscore.engine.shard import ShardResult
 from nightscore.ledger.layout import drift_path, profile_path, state_store
 from nightscore.monitoring.drift.changes import find_changes
-from nightscore.monitoring.drift.compare_profiles import Comparison, compare_profiles
+from nightscore.monitoring.drift.compare_profiles import (
+    Comparison,
+    compare_profiles,
+    compare_several,
+)
 from nightscore.monitoring.drift.drivers import find_drivers
 from nightscore.monitoring.drift.findings import QUIET, Context, Judgement, judge
 from nightscore.monitoring.drift.impact import expected_rate, score_movement
@@ -126,10 +130,32 @@ def assess_again(
         columns: The run's stored profile. It stays as it is.
         references: What to compare with.
     """
+    run = ProfiledRun(manifest=manifest, own=own, columns=columns, references=references)
+    return assess_several_again([run])[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfiledRun:
+    """A run to compare again; see `assess_again`."""
+
+    manifest: Manifest
+    own: DriftRecord
+    columns: Sequence[ColumnProfile]
+    references: References
+
+
+def assess_several_again(runs: Sequence[ProfiledRun]) -> list[Reassessment]:
+    """Compare runs with other references than they had, measured at once."""
+    compared = compare_several([(run.columns, run.references.profiles) for run in runs])
+    return [_reassess(*pair) for pair in zip(runs, compared, strict=True)]
+
+
+def _reassess(run: ProfiledRun, comparisons: Mapping[str, Comparison]) -> Reassessment:
+    manifest, own, columns, references = run.manifest, run.own, run.columns, run.references
     profiles = {column.key: column for column in columns}
     features = {column.name for column in manifest.columns if column.role == "feature"}
+
     references.features = frozenset({*features, *own.errors}) if features else None
-    comparisons = compare_profiles(columns, references.profiles)
 
     context = _context(manifest, profiles, comparisons, references)
 

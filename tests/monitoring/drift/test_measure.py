@@ -1,18 +1,21 @@
 """Columns are measured many at once, to the bits that each has by itself."""
 
 import pickle
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from nightscore.monitoring.drift.compare_profiles import compare_profiles, compare_several
 from nightscore.monitoring.drift.statistics.shared.columns import (
     ColumnPair,
     fold_profiles,
     group_numbers,
 )
 from nightscore.profiles.edges import Edges
-from nightscore.profiles.profile import NumberProfile
+from nightscore.profiles.profile import CategoryProfile, NumberProfile
+from nightscore.profiles.table import ColumnProfile
 
 RNG = np.random.default_rng(3)
 
@@ -80,3 +83,40 @@ def test_equal_edges_are_one_object_once_they_have_crossed_a_process_boundary() 
     assert one is other
     assert one.equals(edges)
     assert one.both.tobytes() == edges.both.tobytes()
+
+
+def _day(seed: int) -> list[ColumnProfile]:
+    """Numbers over two kinds of bins, names, a segment, and a column that only some days have."""
+    rng = np.random.default_rng(seed)
+    values = np.arange(1.0, 1_001.0)
+    few, many = Edges.from_values(values[:5]), Edges.from_values(values / 500 - 1)
+    columns = []
+    for place, edges in enumerate((few, many, many, few)):
+        values = rng.normal(seed / 2, 1 + place, 1_500).round(2).tolist()
+        profile = _profile(edges, [*values, float("nan")] if place else values)
+        columns.append(ColumnProfile(role="feature", name=f"x{place}", profile=profile))
+
+    counts = Counter({"a": 1_400 + seed, "b": 100, f"only {seed}": 3})
+    names = CategoryProfile(1_503 + seed, 0, counts)
+    columns.append(ColumnProfile(role="feature", name="name", profile=names))
+
+    part = _profile(few, rng.normal(0, 1, 80).tolist())
+    columns.append(ColumnProfile(role="feature", name="x0", profile=part, segment="name=a"))
+    if seed % 2:
+        columns.append(ColumnProfile(role="feature", name="odd", profile=_profile(few, [1.0])))
+    return columns
+
+
+def test_several_partitions_are_compared_at_once_as_each_by_itself() -> None:
+    days = [_day(seed) for seed in range(7)]
+    partitions: list[tuple[list[ColumnProfile], dict[str, list[ColumnProfile]]]] = []
+    for place in range(2, 7):
+        references = {"baseline": days[0], "previous": days[place - 1]}
+        partitions.append((days[place], references if place % 3 else {"previous": days[1]}))
+    partitions.append((days[1], {}))
+
+    at_once = compare_several(partitions)
+    assert at_once == [compare_profiles(*partition) for partition in partitions]
+    severities = [drift.severity for drift in at_once[0]["baseline"].columns.values()]
+    assert {"critical", "ok"} <= {*severities}
+    assert at_once[-1] == {}
