@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from pydantic import (
     BeforeValidator,
     Field,
-    JsonValue,
     PrivateAttr,
     Strict,
     field_validator,
@@ -23,7 +22,9 @@ from pydantic import (
 
 from nightscore.schemas.base_record import Record
 from nightscore.schemas.decision import Decision
+from nightscore.schemas.field_types import ColumnNames, Location, StorageOptions
 from nightscore.schemas.gates import ColumnName, Gates, Percentage, Share
+from nightscore.schemas.labels import Labels, label_problems
 from nightscore.schemas.model_uri import MODEL_URI, MODEL_URI_FORMS
 from nightscore.schemas.problem import Problem, ProblemsError
 from nightscore.schemas.short_forms import (
@@ -43,22 +44,11 @@ from nightscore.schemas.uri import check_uri, contain_each_other
 # Numbers and flags are strict: `yes` is no number, and `1` and "yes" are no flags.
 Flag = Annotated[bool, Strict()]
 ValuePolicy = Literal["auto", "error", "quarantine", "pass"]
-StorageOptions = Annotated[
-    dict[str, JsonValue],
-    Field(default_factory=dict, repr=False),
-    Accepts("a mapping of option names to values"),
-]
-Location = Annotated[str, Accepts("a path or a URL")]
 DatePattern = Annotated[str, Accepts("a strftime pattern such as '%Y-%m-%d'")]
 FilePattern = Annotated[
     str, Field(min_length=1), Accepts("a pattern of file names, such as '*.parquet'")
 ]
 ClusterAddress = Annotated[str, Accepts("the address of a cluster, such as tcp://host:8786")]
-ColumnNames = Annotated[
-    tuple[ColumnName, ...],
-    BeforeValidator(read_names, json_schema_input_type=ColumnName | list[ColumnName]),
-    Accepts("a list of column names, such as [origin, dest], or one name"),
-]
 
 HOST_AND_PORT = re.compile(r"[\w.-]+:\d+/?")
 """A server without its scheme."""
@@ -386,6 +376,8 @@ class ScoringJob(Record):
     decision: Decision = Decision()
     """How you decide by the probability of a binary model, and what outcomes are worth. It changes
     no prediction: performance is estimated and measured for it."""
+    labels: Labels | None = None
+    """What came true, once it is known: `nightscore evaluate` compares the predictions with it."""
     workers: Annotated[
         Workers,
         BeforeValidator(
@@ -458,6 +450,8 @@ class ScoringJob(Record):
             *self._key_problems(),
             *self._gates_without_effect(),
         ]
+        if self.labels is not None:
+            problems += label_problems(self.labels, self.keys.columns, self.output.uri)
         if problems:
             raise ProblemsError(problems)
         return self
@@ -561,7 +555,7 @@ def _field_descriptions() -> dict[str, dict[str, str]]:
     Pydantic would collect these texts whenever the module is imported, by reading its source.
     """
     found: dict[str, dict[str, str]] = {}
-    for record in (ScoringJob, Gates, Decision):
+    for record in (ScoringJob, Gates, Decision, Labels):
         module = ast.parse(Path(inspect.getfile(record)).read_text(encoding="utf-8"))
         classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
         found |= {node.name: _descriptions_in(node) for node in classes}

@@ -24,6 +24,12 @@ class Stored(Record):
     model_config = ConfigDict(extra="ignore")
 
 
+class VersionedRecord(Stored):
+    """A record that has a file of its own."""
+
+    schema_version: int = SCHEMA_VERSION
+
+
 class ModelRecord(Stored):
     """The exact version of a registered model, or the logged model."""
 
@@ -244,10 +250,9 @@ class DriftRecord(Stored):
     """Path of the table of all statistics below the state folder."""
 
 
-class ComparisonRecord(Stored):
+class ComparisonRecord(VersionedRecord):
     """A run's columns, compared again because the partitions around it have new results."""
 
-    schema_version: int = SCHEMA_VERSION
     run_id: str
     job: str
     partition_key: str
@@ -324,10 +329,9 @@ class ErrorRecord(Stored):
         return self.message
 
 
-class Manifest(Stored):
+class Manifest(VersionedRecord):
     """One run of a job on one partition."""
 
-    schema_version: int = SCHEMA_VERSION
     run_id: str
     """A UUIDv7, so that runs sort by their start."""
     status: Status
@@ -378,7 +382,7 @@ class Manifest(Stored):
         return self.restores or self.run_id
 
 
-StoredRecord = TypeVar("StoredRecord", Manifest, ComparisonRecord)
+StoredRecord = TypeVar("StoredRecord", bound=VersionedRecord)
 
 
 def read_record(text: str | bytes, kind: type[StoredRecord]) -> StoredRecord:

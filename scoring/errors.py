@@ -7,6 +7,7 @@ ScoringError                    exit 1
 │   ├── CorruptFileError
 │   └── InputChangedError       retryable
 ├── ContractError                        the files do not fit the model; nothing was read
+├── LabelError                           labels that cannot be joined with the predictions
 ├── QuarantineLimitError                 more rows cannot be scored than the job allows
 ├── ModelError
 │   ├── ModelNotFoundError
@@ -130,6 +131,10 @@ class InputChangedError(InputError):
 
 class ContractError(ScoringError):
     """The files do not fit the model. Nothing was read."""
+
+
+class LabelError(ScoringError):
+    """The labels of a job cannot be joined with its predictions."""
 
 
 class QuarantineLimitError(ScoringError):

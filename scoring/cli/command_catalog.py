@@ -99,6 +99,12 @@ COMMANDS = {
         changes_data=True,
     ),
     "performance": Command("monitoring:performance", WATCH, "performance flight_delay --last 14"),
+    "evaluate": Command(
+        "monitoring:evaluate",
+        WATCH,
+        "evaluate flight_delay --from 2026-11-01",
+        changes_data=True,
+    ),
     "drift": Command("monitoring:drift", WATCH, "drift january.parquet february.parquet"),
     "demo": Command("services:demo", NIGHTLY, "demo", changes_data=True),
     "up": Command("services:up", NIGHTLY, "up --db postgres", changes_data=True),

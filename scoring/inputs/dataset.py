@@ -38,22 +38,7 @@ class Dataset:
             CorruptFileError: Some files cannot be read; the error lists all of them.
         """
         self.uri = uri
-        self.store, listing = _list_dataset(uri, options or {})
-
-        choice = choose_files(listing)
-        if choice.problems:
-            raise InputError(
-                f"{len(choice.problems)} of the dataset's files or folders cannot be read.",
-                uri,
-                expected="files that can all be read, so that no row is left out",
-                problems=choice.problems,
-                next_step="repair them, or move them away; names that start with _ or . "
-                "are skipped",
-            )
-
-        self.files = tuple(
-            InputFile(file.path, file.size_bytes, file.version) for file in choice.files
-        )
+        self.store, self.files = list_dataset(uri, options or {})
 
         if not self.files:
             raise LocationNotFoundError(
@@ -103,7 +88,28 @@ class Dataset:
                 yield _readable(table.column(0), stated_type)
 
 
-def _list_dataset(uri: str, options: Mapping[str, Any]) -> tuple[Store, Listing]:
+def list_dataset(uri: str, options: Mapping[str, Any]) -> tuple[Store, tuple[InputFile, ...]]:
+    """The store and the Parquet files of a dataset, in the order of their paths; perhaps none.
+
+    Raises:
+        InputError: It is a table with a format of its own, or not all of it can be read.
+    """
+    store, listing = _list(uri, options)
+
+    choice = choose_files(listing)
+    if choice.problems:
+        raise InputError(
+            f"{len(choice.problems)} of the dataset's files or folders cannot be read.",
+            uri,
+            expected="files that can all be read, so that no row is left out",
+            problems=choice.problems,
+            next_step="repair them, or move them away; names that start with _ or . are skipped",
+        )
+
+    return store, choice.files
+
+
+def _list(uri: str, options: Mapping[str, Any]) -> tuple[Store, Listing]:
     """The store and the files of a dataset: below a folder, or the one file of that name."""
     store = Store(uri, options)
     listing = list_all(store, [""])

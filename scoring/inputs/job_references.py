@@ -23,6 +23,7 @@ PLACES: tuple[KeyPath, ...] = (
     ("registry",),
     ("input", "uri"),
     ("output", "uri"),
+    ("labels", "uri"),
     ("workers", "address"),
 )
 """The keys whose values are paths or URIs."""

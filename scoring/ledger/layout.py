@@ -14,9 +14,12 @@
         reports/ds=2026-11-24/<run_id>.html         the same for people, if somebody asked
         comparisons/ds=2026-11-24/<run_id>.json     the newest comparison, if it is a later one
         comparisons/ds=2026-11-24/<run_id>.parquet  its statistics
+        evaluations/ds=2026-11-24/<run_id>-<n>-<digest>.json     predictions against labels
+        evaluations/ds=2026-11-24/<run_id>-<n>-<digest>.parquet  scores and labels, without keys
         decisions/<run_id>                          the verdict on a run that was held
         leases/ds=2026-11-24                        who changes the partition now
         index/runs.json.gz                          what lists of runs need of all manifests
+        index/labels.json.gz                        digests of each partition's labels
         index/sealed.json.gz                        the run of each sealed object that readers see
 
 What is in `index/` is made anew if it is lost: see `listing_index`.
@@ -34,6 +37,7 @@ RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{
 
 
 RUNS_INDEX = "index/runs.json.gz"
+LABELS_INDEX = "index/labels.json.gz"
 SEALED_INDEX = "index/sealed.json.gz"
 
 
@@ -113,6 +117,18 @@ def comparison_path(folder: str, run_id: str) -> str:
 def comparison_table_path(folder: str, run_id: str) -> str:
     """The statistics of a later comparison."""
     return f"comparisons/{folder}/{run_id}.parquet"
+
+
+def evaluation_path(folder: str, run_id: str, number: int, work: str) -> str:
+    """The comparison of a run's predictions with their labels.
+
+    Args:
+        folder: Of the partition.
+        run_id: Whose predictions.
+        number: Counts the evaluations of the partition, from 1.
+        work: Digest of what was compared: who evaluates the same has the same path.
+    """
+    return f"evaluations/{folder}/{run_id}-{number:06d}-{work}.json"
 
 
 def report_path(folder: str, run_id: str, status: str, compared: str = "") -> str:

@@ -49,7 +49,7 @@ class Files:
     """Written by runs for readers, in the store of their parts."""
     checkpoints: tuple[Entry, ...]
     monitoring: tuple[Entry, ...]
-    """Profiles, comparisons and reports."""
+    """Profiles, comparisons, evaluations and reports."""
 
 
 NO_FILES = Files((), (), ())
@@ -290,7 +290,7 @@ def _list(workspace: Workspace, publisher: Publisher, oldest_s: float) -> _Liste
         by_kind.setdefault(entry.path.partition("/")[0], []).append(entry)
 
     monitoring: list[Entry] = []
-    for kind in ("profiles", "drift", "comparisons", "reports"):
+    for kind in ("profiles", "drift", "comparisons", "evaluations", "reports"):
         monitoring += by_kind.get(kind, [])
 
     writes_in_place = format_of(workspace.job).writes_in_place

@@ -33,6 +33,7 @@ CHANGES = {
     "reject": "drops a held run",
     "baseline": "stores a baseline beside the model version",
     "clean": "removes files",
+    "evaluate": "writes records of evaluations",
     "pin": "tags the model version",
     "demo": "writes the demo's data and publishes partitions of it",
     "up": "starts services",

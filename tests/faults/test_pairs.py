@@ -172,6 +172,7 @@ NOT_HERE = {
     "init": "writes files of its own folder",
     "backfill": "scores each partition by `run`",
     "baseline": "changes no partition",
+    "evaluate": "changes no partition",
     "pin": "changes no partition",
     "demo": "scores each partition by `run`",
     "up": "starts services",

@@ -123,6 +123,27 @@ def performance(
     execute(job, partition, (start, end), last, as_json, cache_dir)
 
 
+def evaluate(
+    job: Job,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="PARTITION", help="First partition.")
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option("--to", metavar="PARTITION", help="Last partition, included."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare published predictions with the labels that have become known.
+
+    The job file says where the labels are. Partitions whose predictions and labels are the same as
+    before are left out.
+    """
+    from nightscore.cli.commands.evaluate import evaluate_command as execute
+
+    execute(job, start, end, as_json)
+
+
 def drift(
     reference: Annotated[
         str,

@@ -1,10 +1,11 @@
 """Arguments of the commands that say what was done."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from nightscore.cli.options import AsJson, CacheDir, Job, PartitionValue
+from nightscore.cli.options import TIME_FORMATS, AsJson, CacheDir, Job, PartitionValue
 
 
 def partitions(
@@ -55,23 +56,37 @@ def history(
     job: Job,
     subject: Annotated[
         str,
-        typer.Argument(help="Partition value, or name of a column.", metavar="PARTITION|COLUMN"),
+        typer.Argument(
+            help="Partition value, name of a column, or metric such as roc_auc.",
+            metavar="PARTITION|COLUMN|METRIC",
+        ),
     ],
     last: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="COUNT", help="For a column: number of partitions to show. Default: 30."
+            min=1,
+            metavar="COUNT",
+            help="For a column or a metric: number of partitions to show. Default: 30.",
+        ),
+    ] = None,
+    as_known_at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=TIME_FORMATS,
+            metavar="TIME",
+            help="For a metric: what was known at this time (UTC). Default: what is known now.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the results of a partition, newest first; or how a column drifted, by partition.
 
-    For a partition: what readers see now, and what a rollback can restore.
+    For a partition: what readers see now, and what a rollback can restore. For a metric: what
+    `evaluate` has found, by partition.
     """
     from nightscore.cli.commands.history import history as execute
 
-    execute(job, subject, last, as_json)
+    execute(job, subject, last, as_known_at, as_json)
 
 
 def verify(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from nightscore.cli.figures import explain_figures
 from nightscore.cli.messages import say
+from nightscore.cli.realised import print_metric
 from nightscore.cli.resolve import load, read_value
 from nightscore.cli.show import counted, out, print_json, print_table
 from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
@@ -16,6 +17,7 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.monitoring.drift import statistic_catalog
 from nightscore.monitoring.drift.statistics.shared.statistic import Figure
 from nightscore.operations.history import newest_runs, run_history
+from nightscore.operations.metric_history import metric_history
 from nightscore.operations.report import ColumnDay, column_series, compared_columns
 from nightscore.operations.rollback import publications
 from nightscore.outputs.publish import open_publisher
@@ -87,9 +89,19 @@ def _run_row(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def history(job: str, subject: str, last: int | None, as_json: bool) -> None:
-    """Print the results of a partition, or how a column drifted."""
+def history(
+    job: str, subject: str, last: int | None, as_known_at: datetime | None, as_json: bool
+) -> None:
+    """Print the results of a partition, how a column drifted, or a metric."""
     spec = load(job)
+    moment = None if as_known_at is None else as_known_at.replace(tzinfo=UTC)
+    metric_days = metric_history(spec, subject, moment)
+    if metric_days:
+        print_metric(spec, subject, metric_days[-(last or SHOWN_DAYS) :], as_json=as_json)
+        return
+    if as_known_at is not None:
+        say("--as-known-at has no effect here: no evaluation of that time has this metric.")
+
     series = column_series(spec, subject, last or SHOWN_DAYS)
 
     if series is not None:
@@ -163,7 +175,7 @@ def _unknown(spec: ScoringJob, partition: str) -> PartitionNotFoundError:
         next_step = spec.command("history", near[0])
 
     return PartitionNotFoundError(
-        "There are no results of this partition, and no profiled column of this name.",
+        "There are no results of this partition, and no profiled column or metric of this name.",
         f"{spec.output.uri}.nightscore/runs",
         expected=f"a partition such as {example}, or a column that recent runs have profiled",
         found=found,

@@ -1,0 +1,108 @@
+"""The record of an evaluation: published predictions, compared with what came true."""
+
+from datetime import datetime
+from typing import Literal
+
+from nightscore.schemas.decision import DecisionValues
+from nightscore.schemas.manifest import Stored, VersionedRecord
+from nightscore.schemas.performance import MetricRecord, SegmentRecord
+
+Task = Literal["binary", "classes", "regression"]
+"""What the model predicts: one of two classes with a probability, a class, or a number."""
+
+
+class LabelsRecord(Stored):
+    """The labels that were read."""
+
+    uri: str
+    n_files: int = 0
+    files: str = ""
+    """Digest of the files' paths, sizes and versions."""
+    content: str = ""
+    """Digest of the partition's labels, whatever files they are in."""
+
+
+class OutcomeCounts(Stored):
+    """Numbers of rows. predictions = labelled + acted_on + not_labelled."""
+
+    predictions: int = 0
+    """Published rows."""
+    labelled: int = 0
+    """Rows whose label is known. The metrics are of these."""
+    acted_on: int = 0
+    """Rows with a label that the prediction itself has changed. They are in no metric."""
+    not_labelled: int = 0
+    """Rows whose label is not known yet."""
+    null_labels: int = 0
+    """Labels that are null: not known yet."""
+    orphans: int = 0
+    """Labels without a published prediction."""
+    quarantined: int = 0
+    """Labels of rows that were quarantined. They are no orphans."""
+    repeated: int = 0
+    """Labels that were given again with the same value; they count once."""
+    corrected: int = 0
+    """Rows whose label differs from an earlier one. The newest label counts."""
+
+    @property
+    def share(self) -> float | None:
+        """Share of the published rows whose label is known. None: there are no rows."""
+        if not self.predictions:
+            return None
+        return (self.labelled + self.acted_on) / self.predictions
+
+
+class CoverageRecord(Stored):
+    """How many labels were known at an age of the prediction."""
+
+    days: float
+    share: float
+    """Share of the published rows."""
+
+
+class EvaluationRecord(VersionedRecord):
+    """The predictions of one run, compared with the labels as they were known at one time."""
+
+    evaluation_id: str
+    """A UUIDv7: sorts by time."""
+    job: str
+    partition_key: str
+    partition: str | None
+    run_id: str
+    """The run that wrote the predictions."""
+    model_name: str = ""
+    model_version: str = ""
+    made_at: datetime
+    """In UTC."""
+    engine: str
+    """Version of nightscore."""
+    number: int = 1
+    """Counts the evaluations of the partition."""
+    work: str = ""
+    """Digest of the run, its labels and the settings: the same work is not done again."""
+    task: Task
+    threshold: float = 0.5
+    """Scores above it are decided as positive."""
+    values: DecisionValues | None = None
+    """What each outcome of a decision is worth."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, of a model of classes."""
+    has_probabilities: bool = False
+    """Each of these classes has a probability."""
+    is_matured: bool = True
+    """The partition is old enough to have all its labels."""
+    labels: LabelsRecord
+    counts: OutcomeCounts = OutcomeCounts()
+    coverage: tuple[CoverageRecord, ...] = ()
+    """By age, if the job's labels have `known_at`."""
+    metrics: tuple[MetricRecord, ...] = ()
+    segments: tuple[SegmentRecord, ...] = ()
+    """By the columns of `drift.segments` that the predictions carry, worst first."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know: early labels, a selection, segments that are not stored."""
+    rows: str = ""
+    """Path of the scores and labels below the state folder. Empty: there are none."""
+
+    def metric(self, name: str) -> MetricRecord | None:
+        """The metric of this name. None: it was not computed."""
+        return next((metric for metric in self.metrics if metric.name == name), None)

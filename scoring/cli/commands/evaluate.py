@@ -1,0 +1,47 @@
+"""`nightscore evaluate`."""
+
+import json
+from datetime import UTC, datetime
+
+from nightscore.cli.realised import print_records
+from nightscore.cli.resolve import load, read_range
+from nightscore.cli.show import counted, out, print_json
+from nightscore.operations.evaluate import Evaluation, evaluate
+from nightscore.operations.metric_history import measure_together
+from nightscore.schemas.job import ScoringJob
+
+
+def evaluate_command(job: str, start: str | None, end: str | None, as_json: bool) -> None:
+    """Evaluate what is new, and print it."""
+    spec = load(job)
+    first, last = read_range(spec, start, end, "evaluate")
+    done = evaluate(spec, datetime.now(UTC), first, last)
+
+    if as_json:
+        print_json(
+            {
+                "evaluated": [json.loads(record.model_dump_json()) for record in done.records],
+                "unchanged": done.unchanged,
+                "labels_without_prediction": done.n_elsewhere,
+                "problems": done.problems,
+            }
+        )
+    else:
+        _print(spec, done)
+
+    done.check()
+
+
+def _print(spec: ScoringJob, done: Evaluation) -> None:
+    if done.records:
+        together = measure_together(spec, done.records) if len(done.records) > 1 else []
+        print_records(spec, done.records, together)
+
+    n_unchanged = len(done.unchanged)
+    if n_unchanged:
+        are = "has" if n_unchanged == 1 else "have"
+        out.print(f"{counted(n_unchanged, 'partition')} {are} no new predictions or labels.")
+    elif not done.records and not done.problems:
+        out.print("Nothing is published in this range.")
+    if done.n_elsewhere:
+        out.print(f"{counted(done.n_elsewhere, 'label')} belong to nothing that is published.")

@@ -1,0 +1,150 @@
+"""Evaluations of a job: one record each, which is never changed.
+
+They are numbered within a partition. The name of a record has a digest of what was compared, so
+that of two commands that do the same work one record stays.
+"""
+
+import contextlib
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from nightscore.errors import ConflictError, LocationNotFoundError, ScoringError
+from nightscore.ledger.layout import LABELS_INDEX, RUN_ID, evaluation_path
+from nightscore.ledger.manifest_files import map_records
+from nightscore.schemas.evaluation import EvaluationRecord
+from nightscore.schemas.manifest import read_record
+from nightscore.schemas.partition import encode_folder
+from nightscore.storage.store import Store
+
+_NAME = re.compile(rf"evaluations/([^/]+)/({RUN_ID.pattern})-(\d{{6}})-([0-9a-f]+)\.json")
+INDEX_VERSION = 1
+"""Raised when digests of labels are made in another way."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EvaluationFile:
+    """The record of an evaluation, as its name describes it."""
+
+    number: int
+    work: str
+    run_id: str
+    folder: str
+
+    @property
+    def path(self) -> str:
+        """Below the state folder."""
+        return evaluation_path(self.folder, self.run_id, self.number, self.work)
+
+
+def list_evaluations(store: Store) -> dict[str, list[EvaluationFile]]:
+    """The evaluations of each partition that has any, by its folder, oldest first."""
+    by_folder: dict[str, list[EvaluationFile]] = {}
+    for entry in store.list_files("evaluations"):
+        match = _NAME.fullmatch(entry.path)
+        if match is not None:
+            folder, run_id, number, work = match.groups()
+            file = EvaluationFile(int(number), work, run_id, folder)
+            by_folder.setdefault(folder, []).append(file)
+
+    return {folder: sorted(files) for folder, files in by_folder.items()}
+
+
+def read_evaluations(store: Store, files: Sequence[EvaluationFile]) -> list[EvaluationRecord]:
+    """The records that can be read, in this order."""
+    records = map_records(store, lambda file: _read(store, file.path), files)
+    return [record for record in records if record is not None]
+
+
+def write_evaluation(store: Store, record: EvaluationRecord, rows: bytes) -> EvaluationRecord:
+    """Write the rows of an evaluation, then its record, which completes it.
+
+    Args:
+        store: The state folder.
+        record: Its `rows` is set here.
+        rows: A Parquet file of scores and labels.
+
+    Returns:
+        The record, or that of another command which has done the same work meanwhile.
+    """
+    folder = encode_folder(record.partition_key, record.partition)
+    path = evaluation_path(folder, record.run_id, record.number, record.work)
+    rows_path = path.removesuffix(".json") + ".parquet"
+    located = record.model_copy(update={"rows": rows_path})
+    content = located.model_dump_json(indent=2).encode()
+
+    store.write_bytes(rows_path, rows)
+    try:
+        if store.capabilities.can_create:
+            store.create(path, content)
+        else:
+            store.write_bytes(path, content)
+    except ConflictError:
+        return _read(store, path) or located
+
+    return located
+
+
+def _read(store: Store, path: str) -> EvaluationRecord | None:
+    try:
+        return read_record(store.read_bytes(path), EvaluationRecord)
+    except (LocationNotFoundError, ValueError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLabels:
+    """Digests of a partition's labels, and of the files that they were in."""
+
+    files: str
+    content: str
+
+
+def recall_labels(store: Store) -> dict[str, KnownLabels]:
+    """What is remembered of the labels of each partition, by its folder.
+
+    It only saves work: if it is lost or damaged, labels are read once more.
+    """
+    try:
+        version, known = json.loads(gzip.decompress(store.read_bytes(LABELS_INDEX)))
+        if version != INDEX_VERSION:
+            return {}
+        return {folder: KnownLabels(*digests) for folder, digests in known.items()}
+    except (LocationNotFoundError, OSError, EOFError, zlib.error, ValueError, TypeError):
+        return {}
+
+
+def remember_labels(store: Store, known: Mapping[str, KnownLabels]) -> None:
+    """Keep what `recall_labels` returns. Of several commands the last one wins."""
+    digests = {folder: [one.files, one.content] for folder, one in known.items()}
+    text = json.dumps([INDEX_VERSION, digests]).encode()
+    with contextlib.suppress(ScoringError):
+        store.write_bytes(LABELS_INDEX, gzip.compress(text, 1, mtime=0))
+
+
+def newest_evaluations(store: Store, moment: datetime | None) -> list[EvaluationRecord]:
+    """The newest evaluation of each partition that was made up to a moment.
+
+    Args:
+        store: The state folder.
+        moment: In UTC; None: now.
+    """
+    by_folder = list_evaluations(store)
+    if moment is None:
+        return read_evaluations(store, [files[-1] for files in by_folder.values()])
+
+    everything = [file for files in by_folder.values() for file in files]
+    newest: dict[str | None, EvaluationRecord] = {}
+
+    for record in read_evaluations(store, everything):
+        known = newest.get(record.partition)
+        is_newer = known is None or record.number > known.number
+
+        if record.made_at <= moment and is_newer:
+            newest[record.partition] = record
+
+    return list(newest.values())

@@ -1,0 +1,189 @@
+"""Divides labels by the partition that they belong to."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from nightscore.errors import LabelError
+from nightscore.monitoring.performance.label_files import LabelFiles
+from nightscore.monitoring.performance.label_rows import OBSERVED_AT, PARTITION, LabelRows
+from nightscore.monitoring.performance.settled_labels import MAX_NAMED, show_key
+from nightscore.schemas.partition import parse_time, show_value
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LABELS_AT_ONCE = 12_000_000
+"""Labels of several partitions that are in memory at once. More are read in several passes."""
+
+Value = str | None
+KeysOf = Callable[[Value], "pl.DataFrame"]
+"""Reads the keys that are published for a partition."""
+
+
+class LabelPartitions:
+    """The labels of a job, partition by partition."""
+
+    def __init__(self, rows: LabelRows, files: LabelFiles, published: Collection[Value]) -> None:
+        """Read nothing yet.
+
+        Args:
+            rows: Reads them.
+            files: As they were listed.
+            published: All partitions that have predictions.
+        """
+        self._rows, self._files = rows, files
+        self._published = published
+        self.n_elsewhere = 0
+        """Labels of partitions, or of keys, that are not published. Known once all are read."""
+
+    def by_folder(self, values: Sequence[Value]) -> "Iterator[tuple[Value, pl.DataFrame]]":
+        """Labels whose files are in the folders of their partitions, one partition at a time."""
+        import polars as pl
+
+        for value in values:
+            batches = self._rows.read(self._files.of(value))
+            yield value, pl.concat([self._rows.empty(), *batches])
+
+        for file in self._files.files:
+            if self._files.partition_of(file) not in self._published:
+                self.n_elsewhere += self._rows.n_rows_of(file)
+
+    def by_column(self, values: Sequence[Value]) -> "Iterator[tuple[Value, pl.DataFrame]]":
+        """Labels that name their partition in a column."""
+        n_passes = max(1, -(-self._rows.n_rows // LABELS_AT_ONCE))
+        step = max(1, -(-len(values) // n_passes))
+
+        for start in range(0, len(values), step):
+            some = values[start : start + step]
+            yield from self._read_some(some, is_first=start == 0)
+
+    def _read_some(
+        self, values: Sequence[Value], *, is_first: bool
+    ) -> "Iterator[tuple[Value, pl.DataFrame]]":
+        import polars as pl
+
+        wanted = pl.Series(PARTITION, list(values), pl.String)
+        published = pl.Series(PARTITION, list(self._published), pl.String)
+        batches = [self._rows.empty()]
+
+        for batch in self._rows.read(self._files.files):
+            batches.append(
+                batch.filter(pl.col(PARTITION).is_in(wanted.implode(), nulls_equal=True))
+            )
+            if is_first:
+                is_published = batch[PARTITION].is_in(published.implode(), nulls_equal=True)
+                self.n_elsewhere += batch.height - int(is_published.sum())
+
+        labels = pl.concat(batches)
+        parts = labels.partition_by(PARTITION, as_dict=True, include_key=False)
+        nothing = self._rows.empty().drop(PARTITION)
+
+        for value in values:
+            yield value, parts.pop((value,), nothing)
+
+    def by_key(
+        self, keys_of: KeysOf, quarantined_of: KeysOf
+    ) -> "Iterator[tuple[Value, pl.DataFrame]]":
+        """Labels without a partition: each belongs to the only one that has published its key.
+
+        Raises:
+            LabelError: Several partitions have published a key; some are named.
+        """
+        import polars as pl
+
+        rest = pl.concat([self._rows.empty(), *self._rows.read(self._files.files)])
+        found: list[tuple[Value, pl.DataFrame]] = []
+        places: dict[str, list[str]] = {}
+        keys = self._rows.keys
+
+        seen = rest.clear().select(keys)
+        for value in self._published:
+            published = keys_of(value).unique()
+            for key in seen.join(published, on=keys, how="semi").head(MAX_NAMED).iter_rows():
+                places.setdefault(show_key(key), []).append(show_value(value))
+
+            own = rest.join(published, on=keys, how="semi", maintain_order="left")
+            rest = rest.join(published, on=keys, how="anti", maintain_order="left")
+            seen = pl.concat([seen, own.select(keys)])
+            found.append((value, own))
+
+        if places:
+            raise _published_again(places)
+
+        yield from self._with_quarantined(found, rest, quarantined_of)
+
+    def by_time(
+        self, times: Mapping[Value, datetime], keys_of: KeysOf, quarantined_of: KeysOf
+    ) -> "Iterator[tuple[Value, pl.DataFrame]]":
+        """Labels of keys that many partitions publish: each belongs to the latest one before it.
+
+        Args:
+            times: The date of each published partition, in UTC.
+            keys_of: Reads a partition's keys.
+            quarantined_of: Reads the keys of its quarantined rows.
+        """
+        import polars as pl
+
+        rest = pl.concat([self._rows.empty(), *self._rows.read(self._files.files)])
+        found: list[tuple[Value, pl.DataFrame]] = []
+        keys = self._rows.keys
+
+        for value in sorted(times, key=lambda value: times[value], reverse=True):
+            moment = pl.lit(times[value].replace(tzinfo=None)).cast(pl.Datetime("us"))
+            is_later = pl.col(OBSERVED_AT) >= moment
+            own = rest.filter(is_later).join(
+                keys_of(value).unique(), on=keys, how="semi", maintain_order="left"
+            )
+            rest = pl.concat(
+                [
+                    rest.filter(is_later).join(
+                        own.select(keys).unique(), on=keys, how="anti", maintain_order="left"
+                    ),
+                    rest.filter(~is_later.fill_null(False)),
+                ]
+            )
+            found.append((value, own))
+
+        yield from self._with_quarantined(found, rest, quarantined_of)
+
+    def _with_quarantined(
+        self,
+        found: "Sequence[tuple[Value, pl.DataFrame]]",
+        rest: "pl.DataFrame",
+        quarantined_of: KeysOf,
+    ) -> "Iterator[tuple[Value, pl.DataFrame]]":
+        """The same, with labels of quarantined rows where these are. What is left has no row."""
+        import polars as pl
+
+        keys = self._rows.keys
+        for value, own in found:
+            if rest.height:
+                quarantined = quarantined_of(value).unique()
+                hit = rest.join(quarantined, on=keys, how="semi", maintain_order="left")
+                rest = rest.join(quarantined, on=keys, how="anti", maintain_order="left")
+                own = pl.concat([own, hit])
+
+            yield value, own
+
+        self.n_elsewhere = rest.height
+
+
+def time_of(value: Value, pattern: str, run_id: str) -> datetime:
+    """The date of a partition in UTC; without one the time at which its run began."""
+    time = parse_time(value, pattern)
+    if time is not None:
+        return time if time.tzinfo else time.replace(tzinfo=UTC)
+    milliseconds = int(run_id.replace("-", "")[:12], 16)
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _published_again(places: Mapping[str, Sequence[str]]) -> LabelError:
+    examples = list(places.items())[:MAX_NAMED]
+    return LabelError(
+        "Some labelled keys are published in more than one partition.",
+        expected="a partition for each label",
+        problems=[f"{key}: again in {', '.join(values)}" for key, values in examples],
+        next_step="name the column with the partition as labels.partition; or set "
+        "labels.match: latest_before and labels.observed_at",
+    )

@@ -1,0 +1,209 @@
+"""Compares the predictions of one partition with its labels."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from nightscore.arrow.parsing.files import read_facts, read_tables
+from nightscore.errors import LocationNotFoundError
+from nightscore.ledger.manifest_files import find_manifest
+from nightscore.ledger.workspace import Workspace
+from nightscore.monitoring.performance.column_kinds import agree, kind_of
+from nightscore.monitoring.performance.label_files import labels_of
+from nightscore.monitoring.performance.label_rows import READ_ROWS, LabelRows
+from nightscore.monitoring.performance.label_values import as_classes, as_flags, as_numbers
+from nightscore.monitoring.performance.outcomes import Outcomes, join_outcomes
+from nightscore.monitoring.performance.prediction_rows import PredictionColumns, PredictionRows
+from nightscore.monitoring.performance.realised import (
+    Measuring,
+    coverage_by_age,
+    labelled_rows,
+    selection_distance,
+)
+from nightscore.schemas.decision import Decision
+from nightscore.schemas.evaluation import CoverageRecord, OutcomeCounts
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.performance import MetricRecord, SegmentRecord
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealisedPerformance:
+    """What came true of a partition's predictions."""
+
+    measuring: Measuring
+    counts: OutcomeCounts
+    metrics: tuple[MetricRecord, ...]
+    segments: tuple[SegmentRecord, ...] = ()
+    coverage: tuple[CoverageRecord, ...] = ()
+    notes: tuple[str, ...] = ()
+    rows: bytes
+    """Scores, labels and segments of the labelled rows, as a Parquet file."""
+
+
+@dataclass(frozen=True)
+class PartitionOutcomes:
+    """The predictions of one partition and run, to be compared with labels."""
+
+    workspace: Workspace
+    value: str | None
+    predictions: PredictionRows
+    labels: LabelRows
+    manifest: Manifest | None = field(default=None)
+    """The run's record. None: it cannot be read."""
+
+    @property
+    def _keys(self) -> list[str]:
+        """The key columns of the job that labels are joined by."""
+        job = self.workspace.job
+        return [joined for _, joined in labels_of(job).key_pairs(job.keys.columns)]
+
+    def compare(
+        self, labels: "pl.DataFrame", since: datetime, now: datetime
+    ) -> RealisedPerformance:
+        """Join, count and measure.
+
+        Args:
+            labels: Of this partition, as `LabelRows.read` gives them.
+            since: The partition's date, in UTC.
+            now: In UTC.
+
+        Raises:
+            LabelError: The labels cannot be joined, or some are of no known class.
+        """
+        columns = self.predictions.columns
+        self.labels.check_keys(self.predictions.key_types(self._keys))
+        key_types = list(self.labels.key_types.values())
+        predictions = self.predictions.read(self._keys, key_types)
+
+        named, classes = self._name_values(labels, predictions)
+        outcomes = join_outcomes(predictions, named, self.labels.keys, self.quarantined_keys)
+        measuring = measuring_of(columns, classes, self.workspace.job.decision)
+        rows = labelled_rows(outcomes.frame, measuring)
+
+        return RealisedPerformance(
+            measuring=measuring,
+            counts=outcomes.counts,
+            metrics=tuple(measuring.measure(rows)),
+            segments=tuple(measuring.measure_segments(rows)),
+            coverage=tuple(coverage_by_age(outcomes.frame, since, now)),
+            notes=tuple(self._notes(outcomes, rows.height, now - since)),
+            rows=as_parquet(rows, measuring),
+        )
+
+    def _name_values(
+        self, labels: "pl.DataFrame", predictions: "pl.DataFrame"
+    ) -> "tuple[pl.DataFrame, Sequence[str]]":
+        """The labels in the model's own terms, and the names of its classes."""
+        columns = self.predictions.columns
+        if columns.task == "regression":
+            return as_numbers(labels), ()
+        if columns.task == "binary":
+            return as_flags(labels, predictions, labels_of(self.workspace.job).positive), ()
+        return as_classes(labels, predictions, columns.classes)
+
+    def published_keys(self) -> "pl.DataFrame":
+        """Keys of the published rows."""
+        self.labels.check_keys(self.predictions.key_types(self._keys))
+        return self.predictions.keys(self._keys, list(self.labels.key_types.values()))
+
+    def quarantined_keys(self) -> "pl.DataFrame":
+        """Keys of the run's quarantined rows, as far as they have the types of the others."""
+        import polars as pl
+
+        types = self.labels.key_types
+        found = [pl.DataFrame(schema=types)]
+        files = self.manifest.quarantine.files if self.manifest is not None else ()
+
+        for file in files:
+            found += self._keys_in(file.path, types)
+        return pl.concat(found)
+
+    def _keys_in(self, path: str, types: "dict[str, pl.DataType]") -> "list[pl.DataFrame]":
+        import polars as pl
+
+        state = self.workspace.state
+        try:
+            schema = read_facts(state, path).schema
+        except LocationNotFoundError:
+            return []
+
+        for name, dtype in zip(self._keys, types.values(), strict=True):
+            if name not in schema.names or agree([kind_of(schema.field(name).type)]) != dtype:
+                return []
+
+        casts = [
+            pl.col(name).cast(dtype).alias(key)
+            for name, (key, dtype) in zip(self._keys, types.items(), strict=True)
+        ]
+        tables = read_tables(state, path, self._keys, READ_ROWS)
+
+        return [pl.DataFrame(pl.from_arrow(table)).select(casts) for table in tables]
+
+    def _notes(self, outcomes: Outcomes, n_measured: int, age: timedelta) -> list[str]:
+        job, counts = self.workspace.job, outcomes.counts
+        labels = labels_of(job)
+        notes: list[str] = []
+
+        if age < labels.time_to_mature:
+            notes.append(f"not matured: labels are complete after {labels.matured_after}")
+
+        distance = selection_distance(outcomes.frame)
+        if distance is not None:
+            notes.append(
+                f"selection: scores of labelled rows differ from those of the others "
+                f"(Kolmogorov-Smirnov {distance:.2f})"
+            )
+
+        n_without_score = counts.labelled - n_measured
+        if n_without_score:
+            notes.append(f"{n_without_score:,} labelled rows have no score")
+
+        unknown = [name for name in job.drift.segments if name not in self._segment_names]
+        if unknown:
+            notes.append(
+                f"no segments by {', '.join(unknown)}: the predictions do not carry it; "
+                "name it in pass_through"
+            )
+
+        return notes
+
+    @property
+    def _segment_names(self) -> Sequence[str]:
+        return self.predictions.columns.segments
+
+
+def measuring_of(
+    columns: PredictionColumns, classes: Sequence[str], decision: Decision
+) -> Measuring:
+    """How the rows of a job are measured."""
+    segments = {f"segment_{index}": name for index, name in enumerate(columns.segments)}
+    return Measuring(
+        task=columns.task,
+        threshold=decision.threshold,
+        values=decision.values,
+        classes=classes,
+        has_probabilities=bool(columns.classes),
+        segments=segments,
+    )
+
+
+def find_outcomes(
+    workspace: Workspace, value: str | None, predictions: PredictionRows, labels: LabelRows
+) -> PartitionOutcomes:
+    """The predictions of a partition, with the record of their run."""
+    run_id = predictions.live.run_id or ""
+    manifest = find_manifest(workspace.state, workspace.folder(value), run_id)
+    return PartitionOutcomes(workspace, value, predictions, labels, manifest)
+
+
+def as_parquet(rows: "pl.DataFrame", measuring: Measuring) -> bytes:
+    """Labelled rows as a file. Segments have the names of their columns."""
+    buffer = io.BytesIO()
+    renamed = {column: f"segment:{name}" for column, name in measuring.segments.items()}
+    rows.rename(renamed).write_parquet(buffer, compression="zstd", statistics=False)
+    return buffer.getvalue()

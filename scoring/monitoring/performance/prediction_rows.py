@@ -1,0 +1,172 @@
+"""Reads what was published for a partition: keys, what was predicted, and segments."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from nightscore.arrow.parsing.files import read_facts, read_tables
+from nightscore.errors import LabelError
+from nightscore.ledger.live import Live
+from nightscore.monitoring.performance.label_rows import READ_ROWS, key_names
+from nightscore.schemas.evaluation import Task
+from nightscore.schemas.job import ScoringJob
+from nightscore.storage.store import Store
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SCORE, PREDICTED = "score", "predicted"
+"""Names of columns: the probability or the predicted number; the predicted class as a text."""
+PROBABILITY = "probability"
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionColumns:
+    """Which columns of the published predictions are needed, and what they are."""
+
+    task: Task
+    schema: pa.Schema
+    classes: tuple[str, ...]
+    """Names of the classes, if each has a probability."""
+    segments: tuple[str, ...]
+    """Columns of `drift.segments` that the predictions carry."""
+
+    @classmethod
+    def of(cls, job: ScoringJob, schema: pa.Schema) -> "PredictionColumns":
+        """The columns of a job's predictions.
+
+        Raises:
+            LabelError: The model has several outputs, or its answer is of a type without metrics.
+        """
+        probabilities = [name for name in schema.names if name.startswith(f"{PROBABILITY}_")]
+        if "prediction" not in schema.names:
+            raise LabelError(
+                "Only models with one prediction a row can be evaluated.",
+                job.output.uri,
+                expected="a column prediction",
+                found=", ".join(schema.names),
+                next_step="evaluate each output in a job of its own",
+            )
+
+        segments = tuple(name for name in job.drift.segments if name in schema.names)
+        task: Task = "classes"
+
+        if PROBABILITY in schema.names:
+            task = "binary"
+        elif not probabilities and pa.types.is_floating(schema.field("prediction").type):
+            task = "regression"
+
+        prefix = len(PROBABILITY) + 1
+        return cls(task, schema, tuple(name[prefix:] for name in probabilities), segments)
+
+    @property
+    def needed(self) -> list[str]:
+        """The columns of what was predicted, as the predictions have them."""
+        names = ["prediction"]
+        if self.task == "binary":
+            names.append(PROBABILITY)
+        return names + [f"{PROBABILITY}_{name}" for name in self.classes]
+
+
+@dataclass(frozen=True)
+class PredictionRows:
+    """The published predictions of one partition. Nothing is read before it is needed."""
+
+    job: ScoringJob
+    store: Store
+    live: Live
+
+    @cached_property
+    def columns(self) -> PredictionColumns:
+        """What the columns are, from the first file."""
+        schema = read_facts(self.store, self.live.paths[0]).schema
+        return PredictionColumns.of(self.job, schema)
+
+    def key_types(self, names: Sequence[str]) -> dict[str, pa.DataType]:
+        """Types of key columns."""
+        return {name: self.columns.schema.field(name).type for name in names}
+
+    def keys(self, names: Sequence[str], types: "Sequence[pl.DataType]") -> "pl.DataFrame":
+        """The keys alone, as `key_0` and so on."""
+        return self._read(list(names), _as_keys(names, types))
+
+    def read(self, names: Sequence[str], types: "Sequence[pl.DataType]") -> "pl.DataFrame":
+        """Keys, what was predicted, and segments as `segment_0` and so on.
+
+        A binary model has `score` and `predicted`, a regression `score`; several classes have
+        `predicted` and their probabilities as `probability_0` and so on.
+
+        Args:
+            names: Of the key columns.
+            types: As which they are joined.
+        """
+        columns = self.columns
+        wanted = dict.fromkeys([*names, *columns.needed, *columns.segments])
+
+        return self._read(
+            list(wanted), [*_as_keys(names, types), *_as_predicted(columns), *_as_segments(columns)]
+        )
+
+    def _read(self, columns: Sequence[str], expressions: "Sequence[pl.Expr]") -> "pl.DataFrame":
+        import polars as pl
+
+        return pl.concat(batch.select(expressions) for batch in self._batches(columns))
+
+    def _batches(self, columns: Sequence[str]) -> "Iterator[pl.DataFrame]":
+        import polars as pl
+
+        # A file without rows has no batch.
+        schema = pa.schema([self.columns.schema.field(name) for name in columns])
+        yield pl.DataFrame(pl.from_arrow(schema.empty_table()))
+
+        for path in self.live.paths:
+            for table in read_tables(self.store, path, columns, READ_ROWS):
+                yield pl.DataFrame(pl.from_arrow(table))
+
+
+def class_text(column: "pl.Expr", dtype: pa.DataType) -> "pl.Expr":
+    """The name of a class, as columns of probabilities have it: 1 for 1.0 and for true."""
+    import polars as pl
+
+    if pa.types.is_boolean(dtype) or pa.types.is_floating(dtype):
+        return column.cast(pl.Int64).cast(pl.String)
+    return column.cast(pl.String)
+
+
+def _as_keys(names: Sequence[str], types: "Sequence[pl.DataType]") -> "list[pl.Expr]":
+    import polars as pl
+
+    renamed = zip(key_names(len(names)), names, types, strict=True)
+    return [pl.col(name).cast(dtype).alias(key) for key, name, dtype in renamed]
+
+
+def _as_predicted(columns: PredictionColumns) -> "list[pl.Expr]":
+    import polars as pl
+
+    if columns.task == "regression":
+        return [pl.col("prediction").cast(pl.Float64).alias(SCORE)]
+
+    dtype = columns.schema.field("prediction").type
+    predicted = class_text(pl.col("prediction"), dtype).cast(pl.Categorical).alias(PREDICTED)
+
+    if columns.task == "binary":
+        return [predicted, pl.col(PROBABILITY).cast(pl.Float64).alias(SCORE)]
+
+    probabilities = [
+        pl.col(f"{PROBABILITY}_{name}").cast(pl.Float64).alias(f"{PROBABILITY}_{index}")
+        for index, name in enumerate(columns.classes)
+    ]
+
+    return [predicted, *probabilities]
+
+
+def _as_segments(columns: PredictionColumns) -> "list[pl.Expr]":
+    import polars as pl
+
+    return [
+        pl.col(name).cast(pl.String).cast(pl.Categorical).alias(f"segment_{index}")
+        for index, name in enumerate(columns.segments)
+    ]

@@ -1,0 +1,353 @@
+"""Compares published predictions with the labels that have become known."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from nightscore.errors import LabelError
+from nightscore.ledger.evaluation_files import (
+    EvaluationFile,
+    KnownLabels,
+    list_evaluations,
+    recall_labels,
+    remember_labels,
+    write_evaluation,
+)
+from nightscore.ledger.live import Live
+from nightscore.ledger.run_record import new_run_id
+from nightscore.ledger.workspace import Workspace
+from nightscore.monitoring.performance.label_files import LabelFiles, find_label_files, labels_of
+from nightscore.outputs.publish import open_publisher
+from nightscore.process import installed_version, rare_collection
+from nightscore.schemas.evaluation import EvaluationRecord, LabelsRecord
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.partition import order_of, show_value
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from nightscore.monitoring.performance.label_partitions import LabelPartitions
+    from nightscore.monitoring.performance.label_rows import LabelRows
+    from nightscore.monitoring.performance.partition_outcomes import PartitionOutcomes
+
+EVALUATION_VERSION = "1"
+"""Part of the digest of an evaluation's work. Raised when the same labels give other records."""
+
+Value = str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What a call of `evaluate` has done."""
+
+    records: tuple[EvaluationRecord, ...] = ()
+    """New ones, in the order of their partitions."""
+    unchanged: tuple[str, ...] = ()
+    """Partitions whose predictions and labels are those of their newest record."""
+    n_elsewhere: int = 0
+    """Labels of partitions or keys that are not published, among those that were read."""
+    problems: tuple[str, ...] = ()
+    """Why some partitions could not be evaluated. The others were."""
+    labels_uri: str = ""
+
+    def check(self) -> None:
+        """Raise what kept partitions from being evaluated.
+
+        Raises:
+            LabelError: With all problems.
+        """
+        if self.problems:
+            raise LabelError(
+                f"{len(self.problems)} partitions could not be evaluated; the others were.",
+                self.labels_uri,
+                problems=self.problems,
+                next_step="correct the labels, or the section `labels` of the job file; then "
+                "evaluate again",
+            )
+
+
+@rare_collection()
+def evaluate(job: ScoringJob, now: datetime, start: Value = None, end: Value = None) -> Evaluation:
+    """Evaluate the published partitions whose predictions or labels are new.
+
+    Each gets a record, which is never changed. Of two commands that do the same work at the same
+    time, one record stays.
+
+    Args:
+        job: Whose predictions and labels.
+        now: In UTC.
+        start: First partition; None: all before `end`.
+        end: Last partition, included; None: all after `start`.
+
+    Raises:
+        LabelError: The job has no labels, or none of them can be read as the job says.
+        InputError: The labels' files cannot be read.
+        StorageError: A store failed.
+    """
+    labels = labels_of(job)
+    session = _Session(job, now)
+    pending, unchanged = session.choose(start, end)
+
+    records: list[EvaluationRecord] = []
+    problems: list[str] = []
+    n_elsewhere = 0
+
+    if pending:
+        reading = session.reading()
+        for value, rows in reading.labels_of(pending):
+            if not session.learn(value, rows):
+                unchanged.append(value)
+                continue
+
+            try:
+                records.append(session.evaluate(value, rows, reading.outcomes_of(value)))
+            except LabelError as error:
+                problems.append(_problem(value, error))
+        n_elsewhere = reading.partitions.n_elsewhere
+        session.remember()
+
+    pattern = job.input.partition_format
+    records.sort(key=lambda record: order_of(record.partition, pattern))
+
+    return Evaluation(
+        records=tuple(records),
+        unchanged=tuple(show_value(value) for value in unchanged),
+        n_elsewhere=n_elsewhere,
+        problems=tuple(problems),
+        labels_uri=labels.uri,
+    )
+
+
+def _problem(value: Value, error: LabelError) -> str:
+    details = "; ".join(error.problems)
+    return f"{show_value(value)}: {error.what} {details}".rstrip()
+
+
+class _Session:
+    """What one call knows of the job's predictions, labels and evaluations."""
+
+    def __init__(self, job: ScoringJob, now: datetime) -> None:
+        """List everything once."""
+        self._job, self._now = job, now
+        self._workspace = Workspace(job)
+        self._files = find_label_files(job)
+
+        live = open_publisher(self._workspace).all_live()
+        self._live = {value: one for value, one in live.items() if one.run_id is not None}
+        self._evaluations = list_evaluations(self._workspace.state)
+
+        self._digests = self._file_digests()
+        self._known = recall_labels(self._workspace.state)
+        self._at_first = dict(self._known)
+
+    def choose(self, start: Value, end: Value) -> tuple[list[Value], list[Value]]:
+        """Partitions to look at, and those that are known to be unchanged, in order."""
+        pattern = self._job.input.partition_format
+        pending: list[Value] = []
+        unchanged: list[Value] = []
+
+        for value in sorted(self._live, key=lambda value: order_of(value, pattern)):
+            place = order_of(value, pattern)
+            is_before = start is not None and place < order_of(start, pattern)
+
+            if is_before or (end is not None and place > order_of(end, pattern)):
+                continue
+
+            known = self._known.get(self._workspace.folder(value))
+            is_read = known is not None and known.files == self._digests[value]
+
+            if is_read and known is not None and self._is_done(value, known.content):
+                unchanged.append(value)
+            else:
+                pending.append(value)
+
+        return pending, unchanged
+
+    def learn(self, value: Value, rows: "pl.DataFrame") -> bool:
+        """Note the digest of a partition's labels. Returns whether there is work to do."""
+        content = _content_digest(rows)
+        self._known[self._workspace.folder(value)] = KnownLabels(self._digests[value], content)
+        return not self._is_done(value, content)
+
+    def remember(self) -> None:
+        """Keep the digests for the next call."""
+        if self._known != self._at_first:
+            remember_labels(self._workspace.state, self._known)
+
+    def reading(self) -> "_Reading":
+        """Reads the labels and the predictions."""
+        return _Reading(self._workspace, self._files, self._live)
+
+    def evaluate(
+        self, value: Value, rows: "pl.DataFrame", outcomes: "PartitionOutcomes"
+    ) -> EvaluationRecord:
+        """Compare the predictions of a partition with its labels, and write the record."""
+        from nightscore.monitoring.performance.label_partitions import time_of
+
+        job, folder = self._job, self._workspace.folder(value)
+        run_id = self._live[value].run_id or ""
+        since = time_of(value, job.input.partition_format, run_id)
+        realised = outcomes.compare(rows, since, self._now)
+        known = self._known[folder]
+        model = outcomes.manifest.model if outcomes.manifest is not None else None
+
+        record = EvaluationRecord(
+            evaluation_id=new_run_id(self._now),
+            job=job.name,
+            partition_key=job.input.partition_key,
+            partition=value,
+            run_id=run_id,
+            model_name=model.name if model else "",
+            model_version=model.version if model else "",
+            made_at=self._now,
+            engine=installed_version("nightscore"),
+            number=self._newest_number(folder) + 1,
+            work=self._work(value, known.content),
+            task=realised.measuring.task,
+            threshold=realised.measuring.threshold,
+            values=realised.measuring.values,
+            classes=tuple(realised.measuring.classes),
+            has_probabilities=realised.measuring.has_probabilities,
+            is_matured=self._is_matured(value),
+            labels=LabelsRecord(
+                uri=self._files.uri,
+                n_files=len(self._files.of(value)),
+                files=known.files,
+                content=known.content,
+            ),
+            counts=realised.counts,
+            coverage=realised.coverage,
+            metrics=realised.metrics,
+            segments=realised.segments,
+            notes=realised.notes,
+        )
+
+        return write_evaluation(self._workspace.state, record, realised.rows)
+
+    def _is_done(self, value: Value, content: str) -> bool:
+        """Whether the newest record of a partition is of the same work."""
+        done = self._evaluations.get(self._workspace.folder(value), [])
+        return bool(done) and done[-1].work == self._work(value, content)
+
+    def _newest_number(self, folder: str) -> int:
+        done: Sequence[EvaluationFile] = self._evaluations.get(folder, [])
+        return done[-1].number if done else 0
+
+    def _work(self, value: Value, content: str) -> str:
+        """Digest of everything that decides what a record says."""
+        parts = [self._live[value].run_id, content, self._is_matured(value), self._settings]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    @cached_property
+    def _settings(self) -> str:
+        """What the job says about evaluations."""
+        labels = labels_of(self._job).model_dump(
+            mode="json", exclude={"uri", "storage_options"}, exclude_defaults=True
+        )
+        job = self._job
+        decision = job.decision.model_dump(mode="json")
+        parts = [EVALUATION_VERSION, labels, decision, job.keys.columns, job.drift.segments]
+        return json.dumps(parts, sort_keys=True)
+
+    def _is_matured(self, value: Value) -> bool:
+        from nightscore.monitoring.performance.label_partitions import time_of
+
+        run_id = self._live[value].run_id or ""
+        since = time_of(value, self._job.input.partition_format, run_id)
+        return self._now - since >= labels_of(self._job).time_to_mature
+
+    def _file_digests(self) -> dict[Value, str]:
+        """For each partition a digest of the files that may have labels of it.
+
+        Labels without a partition are found by the keys of all partitions.
+        """
+        digests = self._files.digests(list(self._live))
+        if labels_of(self._job).partition is not None:
+            return digests
+
+        runs = sorted(live.run_id or "" for live in self._live.values())
+        of_runs = hashlib.sha256(json.dumps(runs).encode()).hexdigest()[:16]
+        return {value: f"{digest}-{of_runs}" for value, digest in digests.items()}
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Reads labels and predictions of some partitions."""
+
+    workspace: Workspace
+    files: LabelFiles
+    live: dict[Value, Live]
+    _outcomes: "dict[Value, PartitionOutcomes]" = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> "LabelRows":
+        """The labels, of types that fit the keys of the predictions."""
+        from nightscore.monitoring.performance.label_rows import LabelRows
+        from nightscore.monitoring.performance.prediction_rows import PredictionRows
+
+        job = self.workspace.job
+        newest = max(self.live.values(), key=lambda live: live.run_id or "")
+        predictions = PredictionRows(job, self.workspace.predictions, newest)
+        labels = labels_of(job)
+        return LabelRows(job, labels, self.files, predictions.key_types(job.keys.columns))
+
+    @cached_property
+    def partitions(self) -> "LabelPartitions":
+        """The same, by partition."""
+        from nightscore.monitoring.performance.label_partitions import LabelPartitions
+
+        return LabelPartitions(self.rows, self.files, list(self.live))
+
+    def outcomes_of(self, value: Value) -> "PartitionOutcomes":
+        """The predictions of a partition."""
+        from nightscore.monitoring.performance.partition_outcomes import find_outcomes
+        from nightscore.monitoring.performance.prediction_rows import PredictionRows
+
+        if value not in self._outcomes:
+            store = self.workspace.predictions
+            predictions = PredictionRows(self.workspace.job, store, self.live[value])
+            self._outcomes[value] = find_outcomes(self.workspace, value, predictions, self.rows)
+        return self._outcomes[value]
+
+    def labels_of(self, values: Sequence[Value]) -> "Iterator[tuple[Value, pl.DataFrame]]":
+        """The labels of some partitions."""
+        labels = labels_of(self.workspace.job)
+        if labels.partition is None:
+            wanted = set(values)
+            found = self._by_key()
+            return ((value, rows) for value, rows in found if value in wanted)
+        if self.files.folder_key is not None:
+            return self.partitions.by_folder(values)
+        return self.partitions.by_column(values)
+
+    def _by_key(self) -> "Iterator[tuple[Value, pl.DataFrame]]":
+        from nightscore.monitoring.performance.label_partitions import time_of
+
+        if labels_of(self.workspace.job).match != "latest_before":
+            return self.partitions.by_key(self._keys_of, self._quarantined_of)
+
+        pattern = self.workspace.job.input.partition_format
+        times = {
+            value: time_of(value, pattern, live.run_id or "") for value, live in self.live.items()
+        }
+        return self.partitions.by_time(times, self._keys_of, self._quarantined_of)
+
+    def _keys_of(self, value: Value) -> "pl.DataFrame":
+        return self.outcomes_of(value).published_keys()
+
+    def _quarantined_of(self, value: Value) -> "pl.DataFrame":
+        return self.outcomes_of(value).quarantined_keys()
+
+
+def _content_digest(rows: "pl.DataFrame") -> str:
+    """A digest of labels, whatever their order and the files that they are in."""
+    columns = ",".join(f"{name}:{dtype}" for name, dtype in sorted(rows.schema.items()))
+    parts = [columns, str(rows.height)]
+    for seed in (1, 2):
+        hashes = rows.select(sorted(rows.columns)).hash_rows(seed)
+        parts.append(str(hashes.sum()))
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
