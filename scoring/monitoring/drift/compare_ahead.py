@@ -9,7 +9,7 @@ import contextlib
 import functools
 import pickle
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 
@@ -23,7 +23,6 @@ from nightscore.monitoring.drift.neighbours import Neighbours, has_profile
 from nightscore.monitoring.drift.references import read_references
 from nightscore.monitoring.drift.stored_profiles import Baseline, cache_profile, stored_profile
 from nightscore.process import start_daemon
-from nightscore.profiles.table import ColumnProfile
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 
@@ -32,6 +31,8 @@ BLOCK_RUNS = 32
 size of the block."""
 RUNS_AT_ONCE = 8
 """Runs that are measured at once. More are not faster."""
+PROFILES_KEPT = 128
+"""Pickled profiles for the next blocks, each of 70 KB."""
 BLOCKS_AHEAD = 4
 """Blocks that may be compared and not be asked for yet, which bounds their memory (2 MB each)."""
 TIMEOUT_S = 60.0
@@ -55,12 +56,36 @@ class Block:
     runs: Sequence[RunToCompare]
     results: Mapping[str, LatestResults]
     """By partition: those of the runs, and of their neighbours."""
-    profiles: Mapping[str, Sequence[ColumnProfile]]
-    """By path. What is not here is read from the store."""
+    profiles: Mapping[str, bytes]
+    """By path, pickled: blocks that follow each other have most of them in common. What is not here
+    is read from the store."""
 
 
-def make_block(timeline: Timeline, runs: Sequence[RunToCompare]) -> Block:
-    """A block of these runs. They are compared without what the partitions before have found."""
+def pickled_profiles(workspace: Workspace) -> Callable[[str], bytes | None]:
+    """What gives the stored profile at a path, pickled once for several blocks.
+
+    It gives None for one that cannot be read. Whoever compares the run finds that, and says so.
+    """
+
+    @functools.lru_cache(PROFILES_KEPT)
+    def pickled(path: str) -> bytes | None:
+        with contextlib.suppress(ScoringError, ValueError):
+            return pickle.dumps(stored_profile(workspace, path), pickle.HIGHEST_PROTOCOL)
+        return None
+
+    return pickled
+
+
+def make_block(
+    timeline: Timeline, runs: Sequence[RunToCompare], pickled: Callable[[str], bytes | None]
+) -> Block:
+    """A block of these runs. They are compared without what the partitions before have found.
+
+    Args:
+        timeline: It knows their neighbours.
+        runs: That follow each other.
+        pickled: See `pickled_profiles`.
+    """
     results: dict[str, LatestResults] = {}
     for run in runs:
         for value in _values_around(run):
@@ -69,16 +94,14 @@ def make_block(timeline: Timeline, runs: Sequence[RunToCompare]) -> Block:
     manifests = [result.published for result in results.values()]
     manifests += [run.manifest for run in runs]
 
-    profiles: dict[str, Sequence[ColumnProfile]] = {}
+    profiles: dict[str, bytes] = {}
     for manifest in manifests:
         if manifest is None or manifest.drift is None or not has_profile(manifest):
             continue
 
-        path = manifest.drift.profile
-        if path not in profiles:
-            # Who compares the run itself finds out that a profile is gone, and says so.
-            with contextlib.suppress(ScoringError, ValueError):
-                profiles[path] = stored_profile(timeline.workspace, path)
+        content = pickled(manifest.drift.profile)
+        if content is not None:
+            profiles[manifest.drift.profile] = content
 
     early = []
     for run in runs:
@@ -104,8 +127,8 @@ def compare_block(pickled: bytes) -> bytes:
     block: Block = pickle.loads(pickled)  # noqa: S301 (from this backfill's driver)
 
     workspace = Workspace(block.job)
-    for path, columns in block.profiles.items():
-        cache_profile(workspace, path, columns, 0)
+    for path, content in block.profiles.items():
+        cache_profile(workspace, path, pickle.loads(content), 0)  # noqa: S301 (as above)
 
     timeline = Timeline(workspace, block.results)
     compared: dict[str, Reassessment] = {}
@@ -154,6 +177,7 @@ class ComparedAhead:
             runs: In the order in which they will be asked for.
         """
         self._timeline = timeline
+        self._pickled = pickled_profiles(timeline.workspace)
 
         self._planned: list[_Planned] = []
         self._places: dict[str, tuple[int, Neighbours]] = {}
@@ -211,7 +235,7 @@ class ComparedAhead:
             compared: dict[str, Reassessment] = {}
             # Who asks for a run that is missing compares it, and learns what is wrong.
             with contextlib.suppress(Exception):
-                block = make_block(self._timeline, planned.runs)
+                block = make_block(self._timeline, planned.runs, self._pickled)
                 pickled = pickle.dumps(block, pickle.HIGHEST_PROTOCOL)
                 answer = pool.call(compare_block, pickled, timeout_s=TIMEOUT_S)
                 compared = pickle.loads(answer)  # noqa: S301 (from a worker of this pool)
