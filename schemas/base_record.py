@@ -12,3 +12,9 @@ class Record(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, ser_json_inf_nan="strings"
     )
+
+
+class Stored(Record):
+    """A part of a stored record. Fields that a later version of nightscore added are skipped."""
+
+    model_config = ConfigDict(extra="ignore")

@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Literal
 
+from nightscore.schemas.base_record import Stored
 from nightscore.schemas.decision import DecisionValues
-from nightscore.schemas.manifest import Stored, VersionedRecord
+from nightscore.schemas.manifest import VersionedRecord
 from nightscore.schemas.performance import MetricRecord, SegmentRecord
 
 Task = Literal["binary", "classes", "regression"]

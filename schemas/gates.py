@@ -130,6 +130,35 @@ class Rows(History):
         return self
 
 
+class Estimated(Record):
+    """How right a binary model must be, by the estimate from the baseline's labels.
+
+    It is judged on the lower end of the metric's 95 % band. Where there is no estimate, as with too
+    few rows, the gate warns and holds nothing.
+    """
+
+    metric: Literal[
+        "roc_auc", "average_precision", "accuracy", "precision", "recall", "f1", "value"
+    ] = "roc_auc"
+    """The metric. Each of them is better the greater it is."""
+    min: FiniteNumber | None = None
+    """Least value."""
+    max_drop: (
+        Annotated[float, Strict(), Field(gt=0.0, allow_inf_nan=False), BeforeValidator(read_number)]
+        | None
+    ) = None
+    """How much less than the baseline's own value it may be."""
+    action: GateAction = "hold"
+
+    @model_validator(mode="after")
+    def _has_bounds(self) -> Self:
+        if self.min is None and self.max_drop is None:
+            raise ValueError("needs `min` or `max_drop`")
+        if self.min is not None and self.min >= 1.0 and self.metric != "value":
+            raise ValueError(f"min {self.min:g}: {self.metric} is at most 1: no run can pass")
+        return self
+
+
 class Gates(Record):
     """Checks before publishing, each with an action.
 
@@ -152,6 +181,9 @@ class Gates(Record):
     """Bound of the change of the mean prediction."""
     rows: Rows | None = None
     """Bounds of the number of rows, relative to earlier partitions."""
+    estimated: Estimated | None = None
+    """Bounds of the estimated performance. Needs a baseline with labels
+    (`nightscore baseline --label`)."""
 
     @field_validator("probability_range")
     @classmethod

@@ -524,12 +524,27 @@ class ScoringJob(Record):
                 "write keys: {columns: [...], unique: true}, or leave the gate out",
                 (("keys", "unique"),),
             )
+        yield from self._estimate_gate_without_effect()
+
         if self.drift.gate == "hold" and not self.drift.profile:
             yield Problem(
                 ("drift", "gate"),
                 "hold never applies with drift.profile: false; remove one of them",
                 (("drift", "profile"),),
             )
+
+    def _estimate_gate_without_effect(self) -> Iterator[Problem]:
+        gate = self.gates.estimated
+        if gate is None:
+            return
+
+        path = ("gates", "estimated")
+        if not self.drift.profile:
+            text = "never applies with drift.profile: false; remove one of them"
+            yield Problem(path, text, (("drift", "profile"),))
+        if gate.metric == "value" and self.decision.values is None:
+            text = "never applies to the metric value without decision.values; write them"
+            yield Problem(path, text, (("decision", "values"),))
 
 
 def _is_output_column(name: str) -> bool:

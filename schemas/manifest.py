@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Literal, TypeVar
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from nightscore.schemas.base_record import Record
+from nightscore.schemas.base_record import Stored
 from nightscore.schemas.drift import Severity
 from nightscore.schemas.job import Policy
+from nightscore.schemas.performance import EstimateRecord
 
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning or is removed. A new optional field does not raise it."""
@@ -16,12 +17,6 @@ Status = Literal["running", "prepared", "published", "unchanged", "held", "rejec
 """`prepared`: everything is written and reconciled, the commit is under way. `held`: complete, but
 a gate waits for a person. `rejected`: a person dropped the held run. `unchanged` is returned, never
 stored."""
-
-
-class Stored(Record):
-    """A part of the manifest. Fields that a later version of nightscore added are skipped."""
-
-    model_config = ConfigDict(extra="ignore")
 
 
 class VersionedRecord(Stored):
@@ -370,6 +365,9 @@ class Manifest(VersionedRecord):
     replaces: str | None = None
     """The run whose results readers saw when this one was planned."""
     drift: DriftRecord | None = None
+    estimate: EstimateRecord | None = None
+    """How right the predictions are likely to be. Null: it could not be estimated, as without a
+    baseline that has labels."""
     decision: DecisionRecord | None = None
     warnings: tuple[str, ...] = ()
     error: ErrorRecord | None = None

@@ -1,6 +1,6 @@
 """How right a model is: metrics with their bands."""
 
-from nightscore.schemas.manifest import Stored
+from nightscore.schemas.base_record import Stored
 
 
 class MetricRecord(Stored):
@@ -31,3 +31,14 @@ class SegmentRecord(Stored):
     def metric(self, name: str) -> MetricRecord | None:
         """The metric of this name."""
         return next((metric for metric in self.metrics if metric.name == name), None)
+
+
+class EstimateRecord(Stored):
+    """What is expected of a run's predictions, before any label is known."""
+
+    metrics: tuple[MetricRecord, ...] = ()
+    """With 95 % bands."""
+    baseline: tuple[MetricRecord, ...] = ()
+    """The same metrics, as they came true in the baseline's labelled rows."""
+    reference: str = ""
+    """The baseline's sha256."""

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Protocol
 
-from nightscore.schemas.manifest import ErrorRecord, Status, Stored
+from nightscore.schemas.base_record import Stored
+from nightscore.schemas.manifest import ErrorRecord, Status
 
 DIGEST_BYTES = 16
 

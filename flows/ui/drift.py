@@ -13,11 +13,13 @@ from nightscore.monitoring.drift.wording import (
     show_rates,
     verdict_text,
 )
+from nightscore.monitoring.performance.estimates.wording import CONCEPT_DRIFT, headlines
 from nightscore.operations.report import SPARK_DAYS, Drawn
 from nightscore.reports.cards import SIGNS
 from nightscore.reports.plots import data_uri
 from nightscore.schemas.drift import ORDER
 from nightscore.schemas.manifest import DriftRecord, FindingRecord
+from nightscore.schemas.performance import EstimateRecord
 
 MAX_FINDINGS = 12
 MAX_ERRORS = 20
@@ -49,6 +51,14 @@ def drift_lines(drift: DriftRecord, report_url: str, drawn: Drawn) -> list[str]:
     lines += _gaps(drift)
 
     return [*lines, f"All statistics: {code(drift.table)} below the state folder.", ""]
+
+
+def estimate_lines(estimate: EstimateRecord | None) -> list[str]:
+    """How right the predictions are likely to be; empty if it is not known."""
+    lines = [f"{escaped(subject)}: {escaped(value)}." for subject, value in headlines(estimate)]
+    if not lines:
+        return []
+    return [*lines, "", f"*{escaped(CONCEPT_DRIFT)}*", ""]
 
 
 def _score_lines(drift: DriftRecord) -> list[str]:

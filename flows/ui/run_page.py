@@ -1,7 +1,7 @@
 """The page of a run in the Prefect UI: Markdown, as a pure function of the records."""
 
 from nightscore.flows.tracking import TrackedRun
-from nightscore.flows.ui.drift import drift_lines
+from nightscore.flows.ui.drift import drift_lines, estimate_lines
 from nightscore.flows.ui.markdown import code, escaped, fenced
 from nightscore.operations.report import NOTHING_DRAWN, Drawn
 from nightscore.reports.cards import SIGNS
@@ -29,7 +29,8 @@ def run_markdown(
     """
     lines = [_title(manifest), ""]
     if manifest.drift:
-        lines += [*drift_lines(manifest.drift, report_url, drawn), "### The run", ""]
+        lines += drift_lines(manifest.drift, report_url, drawn)
+        lines += [*estimate_lines(manifest.estimate), "### The run", ""]
 
     if manifest.error:
         lines += [f"**{manifest.error.type}**", "", *fenced(manifest.error.message), ""]

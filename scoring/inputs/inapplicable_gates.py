@@ -43,6 +43,11 @@ def inapplicable_gates(
     if gates.score_shift is not None and not number_names:
         problems.append(f"gates.score_shift: never applies: {returned} has no mean")
 
+    if gates.estimated is not None and "probability" not in prediction_names:
+        problems.append(
+            f"gates.estimated: never applies: {returned}, and only binary models are estimated"
+        )
+
     if gates.null_rate is not None and features:
         known = [*features, *prediction_names]
         problems += _unknown_columns(gates.null_rate.columns, known)

@@ -20,12 +20,6 @@ from nightscore.schemas.model_uri import exact_uri
 from nightscore.schemas.partition import order_of, show_value
 from nightscore.schemas.performance import MetricRecord
 
-CONCEPT_DRIFT = (
-    "Estimates hold while a score means what it meant in the baseline. Neither they nor drift "
-    "sees concept drift, a changed relation between features and label: only labels show it."
-)
-"""Said wherever people read an estimate."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionPerformance:

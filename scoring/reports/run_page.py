@@ -11,6 +11,7 @@ from nightscore.monitoring.drift.wording import (
     show_made_at,
     show_references,
 )
+from nightscore.monitoring.performance.estimates.wording import CONCEPT_DRIFT, headlines
 from nightscore.outputs.guarantees import decisions, instead_of_a_decision
 from nightscore.profiles.table import ColumnProfile, Key
 from nightscore.reports.bars import Bars, bars_of
@@ -261,6 +262,10 @@ def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
     rates = label_rates(drift)
     if rates:
         facts.append(rates)
+
+    estimates = headlines(manifest.estimate)
+    if estimates:
+        facts += [*estimates, ("What estimates cannot see", CONCEPT_DRIFT)]
 
     facts.append(("Run", manifest.run_id))
 

@@ -21,6 +21,7 @@ from nightscore.profiles.profile_spec import ProfileSpec
 from nightscore.runs.execution import Execution
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.manifest import DriftRecord
+from nightscore.schemas.performance import EstimateRecord
 
 
 class DriftCheck:
@@ -115,13 +116,27 @@ class DriftCheck:
             drift = assess(
                 self._job, self._record.manifest, execution.results.in_order(), self._references
             )
+            estimate = self._estimate(drift, self._references)
         except Exception as error:  # noqa: BLE001 (the predictions are right without it)
             self._give_up(error)
             return
 
-        self._record.update(drift=drift.record)
+        self._record.update(drift=drift.record, estimate=estimate)
         self._record.warn(*drift.warnings)
         self._drift = drift
+
+    def _estimate(self, drift: Drift, references: References) -> EstimateRecord | None:
+        """How right the predictions are likely to be, by the baseline's labels."""
+        columns = references.profiles.get("baseline")
+        if not columns or drift.score is None:
+            return None
+
+        # Few models have a baseline with labels.
+        from nightscore.monitoring.performance.estimates.binary import estimate_run
+
+        baseline = {column.key: column for column in columns}.get(drift.score.key)
+        sha256 = drift.record.references.get("baseline", "")
+        return estimate_run(drift.score, baseline, sha256, self._job.decision)
 
     def store_ahead(self) -> None:
         """Begin to write what `store` writes, while the run waits for its turn.

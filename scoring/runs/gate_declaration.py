@@ -72,6 +72,8 @@ class Outcome:
     found: str
     column: str = ""
     """The column that is judged. Empty: the run as a whole."""
+    only_warns: bool = False
+    """It could not be judged: whatever the job's action, the run is published with a warning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +102,7 @@ class Gate:
         return [
             GateRecord(
                 gate=f"{self.name} of {outcome.column}" if outcome.column else self.name,
-                action=action,
+                action="warn" if outcome.only_warns else action,
                 passed=outcome.passed,
                 expected=outcome.expected,
                 found=outcome.found,

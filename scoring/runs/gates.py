@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 
 from nightscore.monitoring.drift.findings import worse
 from nightscore.runs.gate_declaration import Action, FinishedRun, Gate, Outcome
-from nightscore.schemas.gates import LEAST_HISTORY, History, NullRate, Range
+from nightscore.schemas.gates import LEAST_HISTORY, Estimated, History, NullRate, Range
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import ColumnRecord, GateRecord, Manifest
+from nightscore.schemas.performance import EstimateRecord
 
 SHOWN_FINDINGS = 5
 """In the text of the drift gate."""
@@ -150,6 +151,42 @@ def _check_drift(run: FinishedRun) -> Iterator[Outcome]:
     yield Outcome(passed=not closing, expected=expected, found="; ".join(shown))
 
 
+def _check_estimated(run: FinishedRun) -> Iterator[Outcome]:
+    gate = run.job.gates.estimated
+    assert gate is not None  # noqa: S101
+
+    estimate = run.manifest.estimate or EstimateRecord()
+    metrics = {metric.name: metric for metric in estimate.metrics}
+    baselines = {metric.name: metric.value for metric in estimate.baseline}
+    metric, baseline = metrics.get(gate.metric), baselines.get(gate.metric)
+
+    least, words = _least_estimate(gate, baseline)
+    expected = f"{gate.metric} of at least {words}, by the lower end of its band"
+
+    if metric is None or metric.value is None or metric.low is None or least is None:
+        why = metric.note if metric is not None else "the baseline has no labels"
+        found = f"no estimate: {why}"
+        yield Outcome(passed=False, expected=expected, found=found, only_warns=True)
+        return
+
+    found = f"{metric.value:.4g} ({metric.low:.4g} to {metric.high:.4g})"
+    yield Outcome(passed=metric.low >= least, expected=expected, found=found)
+
+
+def _least_estimate(gate: Estimated, baseline: float | None) -> tuple[float | None, str]:
+    """The greater one of the bounds, and where it is from. None: the baseline's value is needed."""
+    if gate.max_drop is None:
+        return gate.min, f"{gate.min:g}"
+    if baseline is None:
+        return None, f"the baseline's less {gate.max_drop:g}"
+
+    least = baseline - gate.max_drop
+    if gate.min is not None and gate.min > least:
+        return gate.min, f"{gate.min:g}"
+
+    return least, f"{least:.4g} (the baseline's {baseline:.4g} less {gate.max_drop:g})"
+
+
 def _earlier_moments(name: str, earlier: Sequence[Manifest]) -> list[tuple[float, float, int]]:
     """Mean, sum of squared distances and number of values of a column in earlier runs."""
     columns = [column for manifest in earlier for column in manifest.columns]
@@ -172,7 +209,7 @@ def _too_few(n_partitions: int) -> str:
     return f"{n_partitions} earlier partitions, too few to compare with"
 
 
-def _action_of(settings: Range | NullRate | History | None) -> Action:
+def _action_of(settings: Range | NullRate | History | Estimated | None) -> Action:
     return "off" if settings is None else settings.action
 
 
@@ -218,6 +255,12 @@ GATES: tuple[Gate, ...] = (
         looks_beyond_record=True,
         action=lambda job: _action_of(job.gates.score_shift),
         outcomes=_check_score_shift,
+    ),
+    Gate(
+        name="estimated",
+        looks_beyond_record=False,
+        action=lambda job: _action_of(job.gates.estimated),
+        outcomes=_check_estimated,
     ),
     Gate(
         name="drift",

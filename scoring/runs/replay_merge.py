@@ -145,4 +145,6 @@ def _count_whole_partition(execution: Execution, plan: ReplayPlan, merged: Writt
     # The base run profiled all features when it read them. Its profile lacks the new predictions.
     predictions = [column for column in replayed.columns if column.role == "prediction"]
     columns = merge_records([*base.columns, *predictions])
-    execution.record.update(counts=counts, columns=columns, drift=base.drift)
+    execution.record.update(
+        counts=counts, columns=columns, drift=base.drift, estimate=base.estimate
+    )

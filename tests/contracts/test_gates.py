@@ -20,7 +20,7 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest, read_record
 from nightscore.schemas.model import ModelFacts
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "manifest-1g.json"
+GOLDEN = Path(__file__).parents[1] / "golden" / "manifest-1j.json"
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "unique_keys": {
@@ -33,6 +33,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "null_rate": {"gates": {"null_rate": {"max": 0.5, "action": "hold"}}},
     "rows": {"gates": {"rows": {"min_ratio": 0.5, "action": "hold"}}},
     "score_shift": {"gates": {"score_shift": {"max": 3, "action": "hold"}}},
+    "estimated": {"gates": {"estimated": {"min": 0.6, "max_drop": 0.08, "action": "hold"}}},
     "drift": {"drift": {"gate": "hold"}},
 }
 """By gate: settings of a job that it holds for, and that the run below passes."""
@@ -44,12 +45,14 @@ REFUSED_FOR_A_MODEL: dict[str, dict[str, Any]] = {
     "probability_range": {"gates": {"probability_range": {"max": 1}}},
     "null_rate": {"gates": {"null_rate": {"max": 0.5, "columns": {"nobody": 0.1}}}},
     "score_shift": {"gates": {"score_shift": {"max": 3}}},
+    "estimated": {"gates": {"estimated": {"min": 0.7}}},
 }
 """By gate: settings that can never apply to a model that predicts texts. `inputs/inapplicable_gates.py`
 refuses them before any row is read."""
 REFUSED_IN_A_JOB: dict[str, dict[str, Any]] = {
     "unique_keys": {"gates": {"unique_keys": "hold"}},
     "drift": {"drift": {"gate": "hold", "profile": False}},
+    "estimated": {"gates": {"estimated": {"min": 0.7}}, "drift": {"profile": False}},
 }
 """By gate: settings that other keys of the job file keep from ever being checked. `schemas/job.py`
 refuses them."""

@@ -6,15 +6,17 @@ import pandas as pd
 import pytest
 
 from nightscore.errors import InputError, PartitionNotFoundError
+from nightscore.monitoring.performance.estimates.wording import CONCEPT_DRIFT, headlines
 from nightscore.operations.baseline import record_baseline
+from nightscore.operations.history import run_history
 from nightscore.operations.performance import (
-    CONCEPT_DRIFT,
     Performance,
     estimate_performance,
     recorded_between,
 )
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.performance import EstimateRecord
 from tests.cli.test_commands import answer, nightscore, save
 from tests.support.lake import Lake
 from tests.support.models import copy_registry, make_frame
@@ -43,6 +45,11 @@ def log_baseline(lake: Lake, job: ScoringJob, label: str = "came_true") -> None:
 
 def estimate(lake: Lake, job: ScoringJob) -> Performance:
     return estimate_performance(job, recorded_between(job, None, None, 30), lake.cache)
+
+
+def estimate_of(job: ScoringJob, day: str) -> EstimateRecord | None:
+    (manifest,) = run_history(job, day, everything=False)
+    return manifest.estimate
 
 
 def test_past_partitions_are_estimated_once_the_baseline_has_labels(
@@ -74,6 +81,16 @@ def test_past_partitions_are_estimated_once_the_baseline_has_labels(
     # The first run had bins of its own, the second those of the baseline.
     assert "counted over other bins" in before.estimated[0].note
     assert {metric.note for metric in after.estimated if metric.name == "accuracy"} == {""}
+    recorded = estimate_of(job, DAYS[1])
+    assert recorded is not None
+    assert recorded.metrics == after.estimated, "the run has recorded it"
+    assert recorded.baseline == model.baseline
+    assert recorded.reference.startswith("sha256:")
+    ((subject, value),) = headlines(recorded)
+    assert subject == "Estimated AUC"
+    assert ", baseline 0." in value
+    assert estimate_of(job, DAYS[0]) is None, "the baseline had no labels then"
+
     predictions = own.read(job)
     for partition in (before, after):
         scores = predictions[predictions["ds"] == partition.partition].set_index("id")
@@ -94,8 +111,12 @@ def test_past_partitions_are_estimated_once_the_baseline_has_labels(
     ranged = answer(own, "performance", path, "--to", DAYS[1], "--last", "1")
     assert [one["partition"] for one in ranged["partitions"]] == [DAYS[1]]
 
-    for arguments in ([path], [path, DAYS[1]]):
-        shown = nightscore(own, "performance", *arguments).stdout
+    for arguments in (
+        ["performance", path],
+        ["performance", path, DAYS[1]],
+        ["report", path, DAYS[1]],
+    ):
+        shown = nightscore(own, *arguments).stdout
         assert "AUC" in shown
         assert "concept drift" in shown
         assert "baseline" in shown

@@ -30,7 +30,7 @@ MISSING_PASSES = STRICT | {"policy": {"infinite": "quarantine"}}
 MISSING = [0, 3, 399, 400, 401, 1_500, 2_999]
 INFINITE = [7, 1_499]
 
-OF_THE_BASE_RUN = {"inputs", "drift"}
+OF_THE_BASE_RUN = {"inputs", "drift", "estimate"}
 """Fields of a replay's record that say again what the base run's record says."""
 OF_BOTH = {"in_order", "output", "counts", "columns"}
 """Fields that tell of the whole partition, the published and the replayed rows."""

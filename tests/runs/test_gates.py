@@ -20,6 +20,7 @@ from nightscore.errors import (
     LocationNotFoundError,
     PartitionNotFoundError,
 )
+from nightscore.inputs.jobfile import parse_job
 from nightscore.ledger.layout import parts_store, predictions_store, state_store
 from nightscore.ledger.manifest_files import write_manifest
 from nightscore.ledger.workspace import Workspace
@@ -36,7 +37,7 @@ from nightscore.profiles.column_records import merge_records, prediction_records
 from nightscore.runs.gate_declaration import FinishedRun
 from nightscore.runs.gates import check_gates
 from nightscore.schemas.job import ScoringJob
-from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.manifest import Manifest, read_record
 from nightscore.storage.store import Store
 from tests.cli.test_commands import answer, nightscore, save
 from tests.support.lake import Lake
@@ -51,6 +52,72 @@ def twice(n_rows: int = 1_000) -> pd.DataFrame:
     frame = make_frame(n_rows)
     frame.loc[500, "id"] = 7
     return frame
+
+
+ESTIMATED = Path(__file__).parents[1] / "golden" / "manifest-1j.json"
+"""A run whose AUC is estimated as 0.71 (0.69 to 0.73), with 0.76 in the baseline."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "passed", "action", "found"),
+    [
+        ({"min": 0.69}, True, "hold", "0.71 (0.69 to 0.73)"),
+        ({"min": 0.7}, False, "hold", "0.71 (0.69 to 0.73)"),
+        ({"max_drop": 0.08}, True, "hold", "0.71 (0.69 to 0.73)"),
+        ({"max_drop": 0.06}, False, "hold", "0.71 (0.69 to 0.73)"),
+        ({"min": 0.65, "max_drop": 0.06}, False, "hold", "0.71 (0.69 to 0.73)"),
+        ({"min": 0.7, "max_drop": 0.08, "action": "fail"}, False, "fail", "0.71 (0.69 to 0.73)"),
+        (
+            {"metric": "precision", "min": 0.7},
+            False,
+            "warn",
+            "no estimate: too few: 914 rows, at least 1,000 are needed",
+        ),
+        (
+            {"metric": "f1", "max_drop": 0.1},
+            False,
+            "warn",
+            "no estimate: the baseline has no labels",
+        ),
+    ],
+)
+def test_an_estimate_is_judged_by_the_lower_end_of_its_band(
+    settings: dict[str, Any], passed: bool, action: str, found: str, tmp_path: Path
+) -> None:
+    manifest = read_record(ESTIMATED.read_text(), Manifest)
+    raw = {
+        "name": "test",
+        "model": "models:/m/1",
+        "input": {"uri": str(tmp_path / "features")},
+        "output": {"uri": str(tmp_path / "predictions")},
+        "gates": {"estimated": settings},
+    }
+    records = check_gates(FinishedRun(Workspace(parse_job(raw)), manifest))
+    (record,) = [record for record in records if record.gate == "estimated"]
+    assert (record.passed, record.action, record.found) == (passed, action, found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({}, "needs `min` or `max_drop`"),
+        ({"min": 1}, "no run can pass"),
+        ({"metric": "value", "min": 2}, "without decision.values"),
+        ({"metric": "log_loss", "min": 0.1}, "roc_auc"),
+    ],
+)
+def test_a_gate_of_estimates_that_cannot_work_is_refused(
+    settings: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    raw = {
+        "name": "test",
+        "model": "models:/m/1",
+        "input": {"uri": str(tmp_path / "features")},
+        "output": {"uri": str(tmp_path / "predictions")},
+        "gates": {"estimated": settings},
+    }
+    with pytest.raises(InvalidJobError, match=problem):
+        parse_job(raw)
 
 
 def gate(manifest: Manifest, name: str) -> Any:

@@ -10,8 +10,15 @@ from nightscore.cli.resolve import load, model_cache, read_range, read_value
 from nightscore.cli.show import counted, out, print_json, print_table, show_count
 from nightscore.errors import InvalidJobError
 from nightscore.inputs.values import check_value
-from nightscore.operations.performance import (
+from nightscore.monitoring.performance.estimates.wording import (
     CONCEPT_DRIFT,
+    LABELS,
+    metric_of,
+    show_band,
+    show_metric,
+    show_number,
+)
+from nightscore.operations.performance import (
     ModelPerformance,
     Performance,
     estimate_performance,
@@ -21,22 +28,6 @@ from nightscore.reports.series import sparkline
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.performance import MetricRecord
 
-LABELS = {
-    "roc_auc": "AUC",
-    "average_precision": "average precision",
-    "log_loss": "log loss",
-    "brier": "Brier score",
-    "accuracy": "accuracy",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "value": "value per row",
-    "tp": "true positives",
-    "fp": "false positives",
-    "fn": "false negatives",
-    "tn": "true negatives",
-}
-"""What people read, in the order in which they see it."""
 OVER_TIME = ("roc_auc", "log_loss", "accuracy", "f1", "value")
 """Metrics that are shown for several partitions. A partition alone, and --json, show all."""
 ALL_METRICS = ("metric", "estimated", "95 % band", "baseline", "note")
@@ -111,9 +102,11 @@ def _print_one(spec: ScoringJob, found: Performance) -> None:
         rows.append(
             {
                 "metric": LABELS[metric.name],
-                "estimated": _show(metric.value),
-                "95 % band": _show_band(metric),
-                "baseline": _show(baseline[metric.name].value) if metric.name in baseline else "",
+                "estimated": show_number(metric.value),
+                "95 % band": show_band(metric),
+                "baseline": show_number(baseline[metric.name].value)
+                if metric.name in baseline
+                else "",
                 "note": metric.note,
             }
         )
@@ -169,12 +162,8 @@ def _model_rows(model: ModelPerformance, shown: Sequence[str]) -> list[dict[str,
 def _cells(metrics: Sequence[MetricRecord], shown: Sequence[str]) -> dict[str, str]:
     cells = {}
     for name in shown:
-        metric = _metric(metrics, name)
-        text = ""
-        if metric is not None:
-            band = _show_band(metric)
-            text = f"{_show(metric.value)} ({band})" if band else _show(metric.value)
-        cells[LABELS[name]] = text
+        metric = metric_of(metrics, name)
+        cells[LABELS[name]] = "" if metric is None else show_metric(metric)
     return cells
 
 
@@ -183,27 +172,10 @@ def _notes(metrics: Sequence[MetricRecord], shown: Sequence[str]) -> str:
     return "; ".join(dict.fromkeys(notes))
 
 
-def _metric(metrics: Sequence[MetricRecord], name: str) -> MetricRecord | None:
-    return {metric.name: metric for metric in metrics}.get(name)
-
-
 def _value(metrics: Sequence[MetricRecord], name: str) -> float | None:
-    metric = _metric(metrics, name)
+    metric = metric_of(metrics, name)
     return None if metric is None else metric.value
 
 
 def _is_known(name: str, found: Performance) -> bool:
-    return any(_metric(model.estimated, name) is not None for model in found.models)
-
-
-def _show(value: float | None) -> str:
-    """Three decimals; of a large number, such as a number of rows, none."""
-    if value is None:
-        return "not known"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3f}"
-
-
-def _show_band(metric: MetricRecord) -> str:
-    if metric.low is None or metric.high is None:
-        return ""
-    return f"{_show(metric.low)} to {_show(metric.high)}"
+    return any(metric_of(model.estimated, name) is not None for model in found.models)

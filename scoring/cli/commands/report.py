@@ -15,6 +15,7 @@ from nightscore.monitoring.drift.wording import (
     show_references,
     verdict_text,
 )
+from nightscore.monitoring.performance.estimates.wording import CONCEPT_DRIFT, headlines
 from nightscore.operations.report import newest_report, read_report, reported_run
 from nightscore.schemas.manifest import DriftRecord, FindingRecord, Manifest
 
@@ -72,6 +73,10 @@ def _print_summary(manifest: Manifest, drift: DriftRecord, partition: str) -> No
     rates = show_rates(drift)
     if rates:
         out.print(rates)
+
+    for subject, value in headlines(manifest.estimate):
+        out.print(f"{subject}: {value}")
+        out.print(CONCEPT_DRIFT)
 
 
 def _print_findings(drift: DriftRecord) -> None:

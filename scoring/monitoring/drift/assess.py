@@ -51,6 +51,8 @@ class Drift:
     table: bytes
     """The statistics, as a Parquet file."""
     warnings: tuple[str, ...]
+    score: ColumnProfile | None = None
+    """The profile of the score. None: there is no single one."""
     columns: tuple[ColumnProfile, ...] = ()
     """The profile, if it is what reading the file would give. A sum of several shards has its
     categories in another order."""
@@ -90,6 +92,7 @@ def assess(
         profile=_stored(results, columns),
         table=table,
         warnings=warnings,
+        score=profiles.get(("prediction", record.score, "")),
         columns=tuple(columns) if len(results) == 1 else (),
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from nightscore.monitoring.performance.estimates.calibration import Calibration
+from nightscore.monitoring.performance.estimates.calibration import BINARY_SCORE, Calibration
 from nightscore.monitoring.performance.estimates.expected import (
     Bins,
     Estimate,
@@ -15,11 +15,14 @@ from nightscore.monitoring.performance.estimates.expected import (
 from nightscore.monitoring.performance.estimates.placement import (
     LIKELY,
     Placement,
+    place,
     predicted_positive,
 )
 from nightscore.profiles.bins import Floats
+from nightscore.profiles.profile import NumberProfile
+from nightscore.profiles.table import ColumnProfile
 from nightscore.schemas.decision import Decision
-from nightscore.schemas.performance import MetricRecord
+from nightscore.schemas.performance import EstimateRecord, MetricRecord
 
 LEAST_ROWS = 100
 """Rows of a partition. From here on the bands of the simulation cover what they say."""
@@ -80,11 +83,51 @@ def baseline_metrics(calibration: Calibration, decision: Decision) -> list[Metri
     return records
 
 
+def estimate_run(
+    score: ColumnProfile | None,
+    baseline: ColumnProfile | None,
+    reference: str,
+    decision: Decision,
+) -> EstimateRecord | None:
+    """What a run's record says of its performance.
+
+    Args:
+        score: The profile of the run's score; None: it has no single one.
+        baseline: Of the same column, in the baseline; None: it has none.
+        reference: The baseline's sha256.
+        decision: Threshold and values.
+
+    Returns:
+        None: nothing can be estimated, since the model is not binary or the baseline has no labels.
+    """
+    if score is None or baseline is None or score.name != BINARY_SCORE:
+        return None
+    if not isinstance(score.profile, NumberProfile):
+        return None
+
+    try:
+        calibration = Calibration.of(baseline)
+    except ValueError:
+        return None
+
+    placement = place(score.profile, calibration)
+
+    return EstimateRecord(
+        metrics=tuple(estimate_metrics(placement, calibration, decision)),
+        baseline=tuple(baseline_metrics(calibration, decision)),
+        reference=reference,
+    )
+
+
 def _bins(placement: Placement, calibration: Calibration, threshold: float) -> Bins:
     """All cases of the counts with all cases of the threshold: shape (cases, cases, bins)."""
     rows = placement.rows[:, np.newaxis]
     sums = placement.sums[:, np.newaxis]
     above = predicted_positive(calibration, threshold)
+    if placement.is_exact:
+        rows, sums = rows[:1], sums[:1]  # all cases are the same
+    if (above == above[LIKELY]).all():
+        above = above[:1]
 
     scores = np.where(rows > 0, sums / np.maximum(rows, 1e-300), calibration.scores)
     shape = np.broadcast_shapes(rows.shape, above.shape)
@@ -152,8 +195,7 @@ def _approximations(placement: Placement, bins: Bins, threshold: float) -> dict[
         for name in ("roc_auc", "average_precision", "log_loss", "brier", *OF_THRESHOLD):
             reasons.setdefault(name, []).append("the scores were counted over other bins")
 
-    is_edge = bool((bins.predicted_positive[0, 0] == bins.predicted_positive[0]).all())
-    if not is_edge:
+    if bins.predicted_positive.shape[1] > 1:
         for name in OF_THRESHOLD:
             words = f"the threshold {threshold:g} is no edge of the baseline's bins"
             reasons.setdefault(name, []).append(words)

@@ -1,0 +1,74 @@
+"""Says estimates in words: for the terminal, the report and Prefect's pages."""
+
+from collections.abc import Mapping, Sequence
+
+from nightscore.schemas.performance import EstimateRecord, MetricRecord
+
+LABELS: Mapping[str, str] = {
+    "roc_auc": "AUC",
+    "average_precision": "average precision",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "value": "value per row",
+    "tp": "true positives",
+    "fp": "false positives",
+    "fn": "false negatives",
+    "tn": "true negatives",
+}
+"""What people read, in the order in which they see it."""
+HEADLINE = ("roc_auc",)
+"""The metrics that a run's pages show."""
+CONCEPT_DRIFT = (
+    "Estimates hold while a score means what it meant in the baseline. Neither they nor drift "
+    "sees concept drift, a changed relation between features and label: only labels show it."
+)
+"""Said wherever people read estimates."""
+
+
+def metric_of(metrics: Sequence[MetricRecord], name: str) -> MetricRecord | None:
+    """The metric of this name."""
+    return {metric.name: metric for metric in metrics}.get(name)
+
+
+def show_number(value: float | None) -> str:
+    """Three decimals; of a large number, such as a number of rows, none."""
+    if value is None:
+        return "not known"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3f}"
+
+
+def show_band(metric: MetricRecord) -> str:
+    """The 95 % band; empty: there is none."""
+    if metric.low is None or metric.high is None:
+        return ""
+    return f"{show_number(metric.low)} to {show_number(metric.high)}"
+
+
+def show_metric(metric: MetricRecord) -> str:
+    """The value and its band."""
+    band = show_band(metric)
+    value = show_number(metric.value)
+    return f"{value} ({band})" if band else value
+
+
+def headlines(estimate: EstimateRecord | None) -> list[tuple[str, str]]:
+    """The metrics that matter most, each as a subject and a value; empty without an estimate."""
+    found = []
+    for name in HEADLINE:
+        metric = metric_of(estimate.metrics, name) if estimate is not None else None
+        if estimate is None or metric is None:
+            continue
+
+        text = show_metric(metric)
+        baseline = metric_of(estimate.baseline, name)
+        if baseline is not None and baseline.value is not None:
+            text += f", baseline {show_number(baseline.value)}"
+        if metric.note:
+            text += f" ({metric.note})"
+        found.append((f"Estimated {LABELS[name]}", text))
+
+    return found
