@@ -42,3 +42,16 @@ class EstimateRecord(Stored):
     """The same metrics, as they came true in the baseline's labelled rows."""
     reference: str = ""
     """The baseline's sha256."""
+
+
+class CalibrationBinRecord(Stored):
+    """Rows of similar scores: what was predicted of them, and what came."""
+
+    low: float
+    """The least score."""
+    high: float
+    """The greatest score."""
+    n: int = 0
+    mean_score: float
+    share: MetricRecord
+    """The share of positive rows, with its band."""

@@ -158,6 +158,7 @@ def _macro(name: str, of_classes: list[MetricRecord], table: _Table) -> MetricRe
     notes = []
     if n_undefined:
         notes.append(f"{n_undefined} of {n_occurring} classes have none, and count 0")
+
     interval = None
     if n_effective < LEAST_ROWS:
         notes.append(TOO_FEW)

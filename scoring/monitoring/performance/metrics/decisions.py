@@ -7,6 +7,7 @@ import numpy as np
 from nightscore.monitoring.performance.metrics.intervals import (
     LEAST_ROWS,
     Interval,
+    log_interval,
     margin_of,
     normal_interval,
     share_interval,
@@ -20,6 +21,7 @@ WHY_NOT = {
     "precision": "no row is predicted positive",
     "recall": "no row is positive",
     "f1": "no row is positive or predicted positive",
+    "lift": "no row is positive, or none is predicted positive",
 }
 
 
@@ -42,7 +44,9 @@ class Outcomes(NamedTuple):
     n_rows: int
 
 
-class _Share(NamedTuple):
+class Share(NamedTuple):
+    """A share of rows and its 95 % interval."""
+
     value: float
     interval: Interval
 
@@ -63,18 +67,13 @@ def confusion(ranked: RankedScores, threshold: float) -> Outcomes:
         Confusion(*np.bincount(outcome, weights, minlength=4)[::-1].tolist())
         for weights in (ranked.weights, np.square(ranked.weights))
     )
+
     return Outcomes(sums, squares, ranked.n_rows)
 
 
-def decision_metrics(
-    outcomes: Outcomes, values: DecisionValues | None = None
-) -> list[MetricRecord]:
-    """Accuracy, precision, recall and F1, and the value of the outcomes if there are values."""
-    records = [accuracy(outcomes), precision(outcomes), recall(outcomes), f1(outcomes)]
-    if values is not None:
-        records.append(value(outcomes, values))
-
-    return records
+def decision_metrics(outcomes: Outcomes) -> list[MetricRecord]:
+    """Accuracy, precision, recall, F1 and lift at the threshold."""
+    return [measure(outcomes) for measure in (accuracy, precision, recall, f1, lift)]
 
 
 def accuracy(outcomes: Outcomes) -> MetricRecord:
@@ -114,10 +113,35 @@ def f1(outcomes: Outcomes) -> MetricRecord:
 
     low, high = (2 * end / (1 + end) for end in share.interval)
     harmonic_mean = 2 * sums.tp / (2 * sums.tp + sums.fp + sums.fn)
+
     return known("f1", harmonic_mean, n_rows, Interval(low, high))
 
 
-def value(outcomes: Outcomes, values: DecisionValues) -> MetricRecord:
+def lift(outcomes: Outcomes) -> MetricRecord:
+    """How many times as often rows that are predicted positive are positive as all rows are.
+
+    It is tp n / ((tp + fp) (tp + fn)). The interval is by the delta method on the logarithm.
+    """
+    sums, squares, n_rows = outcomes
+    total, predicted, positives = sum(sums), sums.tp + sums.fp, sums.tp + sums.fn
+    if not predicted or not positives:
+        return unknown("lift", n_rows, WHY_NOT["lift"])
+
+    ratio = sums.tp * total / (predicted * positives)
+    if not sums.tp:
+        of_precision = share_of_rows((sums.tp, sums.fp), (squares.tp, squares.fp)).interval
+        return known("lift", 0.0, n_rows, Interval(0.0, of_precision.high * total / positives))
+
+    by_row = np.full(4, 1 / total)
+    by_row -= np.array([1, 1, 0, 0]) / predicted
+    by_row -= np.array([1, 0, 1, 0]) / positives
+    by_row[0] += 1 / sums.tp
+
+    margin = ratio * margin_of(float(np.square(by_row) @ squares))
+    return known("lift", ratio, n_rows, log_interval(ratio, margin))
+
+
+def value_of_outcomes(outcomes: Outcomes, values: DecisionValues) -> MetricRecord:
     """The mean of what rows are worth by their outcomes."""
     worth = np.array([values.tp, values.fp, values.fn, values.tn])
     total = sum(outcomes.sums)
@@ -129,21 +153,26 @@ def value(outcomes: Outcomes, values: DecisionValues) -> MetricRecord:
     return known("value", mean, outcomes.n_rows, normal_interval(mean, margin_of(variance)))
 
 
-def _share(sums: tuple[float, float], squares: tuple[float, float]) -> _Share | None:
-    """The share of the first part of the rows. None if there are none.
+def share_of_rows(sums: tuple[float, float], squares: tuple[float, float]) -> Share:
+    """The share of the first part of the rows.
 
     The variance of a share of weighted rows is that of a weighted mean of 0 and 1.
+
+    Args:
+        sums: Of the weights of both parts, not both 0.
+        squares: Sums of the squared weights.
     """
     total = sum(sums)
-    if not total:
-        return None
-
     share = sums[0] / total
     variance = (squares[0] * (1 - share) ** 2 + squares[1] * share**2) / total**2
-    return _Share(share, share_interval(share, variance, total**2 / sum(squares)))
+    return Share(share, share_interval(share, variance, total**2 / sum(squares)))
 
 
-def _record(name: str, share: _Share | None, n_rows: int) -> MetricRecord:
+def _share(sums: tuple[float, float], squares: tuple[float, float]) -> Share | None:
+    return share_of_rows(sums, squares) if sum(sums) else None
+
+
+def _record(name: str, share: Share | None, n_rows: int) -> MetricRecord:
     if share is None:
         return unknown(name, n_rows, WHY_NOT[name])
     return known(name, share.value, n_rows, share.interval)

@@ -42,6 +42,7 @@ def freedom_of(squares: float, fourths: float, n_effective: float) -> float:
         n_effective: Rows.
     """
     excess = fourths - squares * squares / n_effective
+
     return 2 * squares * squares / excess if excess > 0 else math.inf
 
 

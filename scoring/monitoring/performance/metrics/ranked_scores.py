@@ -1,5 +1,6 @@
 """Scores in ascending order with their labels, read in blocks of distinct scores."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -154,8 +155,10 @@ def rank_segments(
         weights: As there.
     """
     rows = np.argsort(scores)
+
     if weights is not None and not weights.all():
         rows = rows[weights[rows] > 0]
+
     rows = rows[order_of_segments(segments[rows])]
 
     for code, places in slices_of_segments(segments[rows]):
@@ -178,8 +181,8 @@ def slices_of_segments(ordered: Codes) -> Iterator[tuple[int, slice]]:
     Args:
         ordered: Shape (n,), ascending.
     """
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1)).tolist()
-    for start, stop in zip(starts, [*starts[1:], len(ordered)], strict=True):
+    bounds = [*np.flatnonzero(np.diff(ordered, prepend=-1)).tolist(), len(ordered)]
+    for start, stop in itertools.pairwise(bounds):
         yield int(ordered[start]), slice(start, stop)
 
 

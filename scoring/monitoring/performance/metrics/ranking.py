@@ -38,6 +38,7 @@ def roc_auc(ranked: RankedScores) -> MetricRecord:
     area = _area(ranked)
     if ranked.scores[0] == ranked.scores[-1]:
         return known("roc_auc", area, ranked.n_rows, None, ALL_EQUAL)
+
     if ranked.n_of_rarer_class < LEAST_ROWS:
         return known("roc_auc", area, ranked.n_rows, None, TOO_FEW_OF_A_CLASS)
 
@@ -96,12 +97,14 @@ def _area_variance(ranked: RankedScores, area: float) -> float:
     for ties in ranked.falling():
         share_below = 1 - (ties.false_positives - ties.negatives / 2) / ranked.negatives
         share_above = (ties.true_positives - ties.positives / 2) / ranked.positives
+
         of_positives += float(ties.positive_squares @ np.square(share_below - area))
         of_negatives += float(ties.negative_squares @ np.square(share_above - area))
 
     n_negatives = ranked.n_rows - ranked.n_positives
     of_positives *= ranked.n_positives / (ranked.n_positives - 1)
     of_negatives *= n_negatives / (n_negatives - 1)
+
     return of_positives / ranked.positives**2 + of_negatives / ranked.negatives**2
 
 
@@ -119,6 +122,7 @@ def _average_precision(ranked: RankedScores) -> tuple[float, float, float]:
     infinitesimal jackknife.
     """
     precisions, gain, loss, bias = 0.0, 0.0, 0.0, 0.0
+
     for ties in ranked.falling():
         per_false, per_true = _slopes(ties)
         gain += float(ties.positives @ per_true)
@@ -135,6 +139,7 @@ def _average_precision(ranked: RankedScores) -> tuple[float, float, float]:
         gains, losses = ties.positives * per_true, ties.positives * per_false
         gains_below = gain - np.cumsum(gains) + gains
         losses_below = loss - np.cumsum(losses) + losses
+
         of_positives = _precision(ties) - value + gains_below
         for row_squares, influence in (
             (ties.positive_squares, of_positives),
@@ -143,6 +148,7 @@ def _average_precision(ranked: RankedScores) -> tuple[float, float, float]:
             square = np.square(influence / ranked.positives)
             squares += float(row_squares @ square)
             fourths += float(row_squares @ np.square(usual_weight * square))
+
         gain -= float(gains.sum())
         loss -= float(losses.sum())
 

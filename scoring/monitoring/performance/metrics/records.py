@@ -50,6 +50,7 @@ def why_not(columns: Mapping[str, npt.NDArray[np.number]], weights: Floats | Non
 
     if weights is None:
         return ""
+
     if not (np.isfinite(weights).all() and weights.min() >= 0):
         return "a weight is negative, NaN or infinite"
     if not weights.any():

@@ -116,7 +116,9 @@ def _of_mean(
         return unknown(name, n_rows, "the numbers are too great")
 
     value = transform(mean.value)
+
     interval = mean.interval(shape)
     if interval is None:
         return known(name, value, n_rows, None, TOO_FEW)
+
     return known(name, value, n_rows, Interval(*map(transform, interval)))

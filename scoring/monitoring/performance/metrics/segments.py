@@ -1,5 +1,6 @@
 """Metrics by segment, the worst first."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,8 @@ from nightscore.monitoring.performance.metrics.ranked_scores import (
 )
 from nightscore.schemas.performance import MetricRecord, SegmentRecord
 
-LESS_IS_BETTER = frozenset({"log_loss", "brier", "mae", "rmse", "pinball"})
-ZERO_IS_BEST = frozenset({"bias", "calibration_intercept"})
+LESS_IS_BETTER = ("log_loss", "brier", "mae", "rmse", "pinball")
+ZERO_IS_BEST = ("bias", "calibration_intercept")
 
 Rows = npt.NDArray[np.intp]
 
@@ -54,24 +55,24 @@ def by_segment(
 def worst_first(records: Iterable[SegmentRecord], name: str) -> list[SegmentRecord]:
     """Segments by a metric, the worst first.
 
-    Those that have no band are last: with so few rows the worst of many is worst by chance.
+    Those that have no band are last: the worst of many segments of few rows is worst by chance.
 
     Args:
         records: Of the segments.
         name: Of the metric.
     """
 
-    def badness(record: SegmentRecord) -> tuple[bool, float, int, str]:
+    def rank(record: SegmentRecord) -> tuple[bool, float, int, str]:
         metric = record.metric(name)
-        if metric is None or metric.value is None:
-            return (True, np.inf, -record.n, record.segment)
-        return (metric.low is None, _goodness(metric), -record.n, record.segment)
+        has_no_band = metric is None or metric.low is None
+        return has_no_band, _goodness(metric), -record.n, record.segment
 
-    return sorted(records, key=badness)
+    return sorted(records, key=rank)
 
 
-def _goodness(metric: MetricRecord) -> float:
-    value = metric.value or 0.0
+def _goodness(metric: MetricRecord | None) -> float:
+    if metric is None or metric.value is None:
+        return math.inf
     if metric.name in ZERO_IS_BEST:
-        return -abs(value)
-    return -value if metric.name.startswith(tuple(LESS_IS_BETTER)) else value
+        return -abs(metric.value)
+    return -metric.value if metric.name in LESS_IS_BETTER else metric.value

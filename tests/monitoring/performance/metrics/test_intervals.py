@@ -1,16 +1,25 @@
 """Variances by a second derivation, and that intervals cover: 93 to 97 % of simulated data sets."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from nightscore.monitoring.performance.metrics import intervals, ranking
-from nightscore.monitoring.performance.metrics.binary import binary_metrics
+from nightscore.monitoring.performance.metrics.auc_difference import roc_auc_difference
 from nightscore.monitoring.performance.metrics.classes import class_metrics
-from nightscore.monitoring.performance.metrics.ranked_scores import rank_scores
+from nightscore.monitoring.performance.metrics.decisions import (
+    confusion,
+    decision_metrics,
+    value_of_outcomes,
+)
+from nightscore.monitoring.performance.metrics.probability import brier, log_loss
+from nightscore.monitoring.performance.metrics.ranked_scores import RankedScores, rank_scores
+from nightscore.monitoring.performance.metrics.recalibration import calibration_metrics
 from nightscore.monitoring.performance.metrics.regression import regression_metrics
+from nightscore.monitoring.performance.metrics.top_rows import top_metrics
 from nightscore.profiles.bins import Floats
 from nightscore.schemas.decision import DecisionValues
 from nightscore.schemas.performance import MetricRecord
@@ -105,18 +114,37 @@ def values_of(records: list[MetricRecord]) -> dict[str, float]:
     return {record.name: record.value for record in records if record.value is not None}
 
 
+def main_metrics(ranked: RankedScores) -> list[MetricRecord]:
+    outcomes = confusion(ranked, 0.4)
+    losses = [log_loss(ranked), brier(ranked), value_of_outcomes(outcomes, VALUES)]
+    return [ranking.roc_auc(ranked), *losses, *decision_metrics(outcomes)]
+
+
+def all_metrics(ranked: RankedScores) -> list[MetricRecord]:
+    more = [*calibration_metrics(ranked), *top_metrics(ranked, [0.1])]
+    return [*main_metrics(ranked), ranking.average_precision(ranked), *more]
+
+
 @pytest.mark.parametrize(
-    ("n_rows", "slope", "intercept", "is_weighted"),
-    [(200, 1.0, 0.0, False), (1_000, 1.5, -1.0, False), (500, 1.0, 0.0, True)],
+    ("measure", "n_rows", "slope", "intercept", "is_weighted"),
+    [
+        (main_metrics, 200, 1.0, 0.0, False),
+        (all_metrics, 1_000, 1.5, -1.0, False),
+        (main_metrics, 500, 1.0, 0.0, True),
+    ],
 )
 def test_binary_intervals_cover(
-    n_rows: int, slope: float, intercept: float, is_weighted: bool
+    measure: Callable[[RankedScores], list[MetricRecord]],
+    n_rows: int,
+    slope: float,
+    intercept: float,
+    is_weighted: bool,
 ) -> None:
     """With weights, rows of low scores are labelled less often."""
     score, probability = population(slope, intercept)
     both = np.repeat([True, False], len(score))
     shares = np.concatenate([probability, 1 - probability])
-    truth = binary_metrics(np.tile(score, 2), both, threshold=0.4, values=VALUES, weights=shares)
+    truth = measure(rank_scores(np.tile(score, 2), both, shares))
 
     rng = np.random.default_rng(7)
     data_sets = []
@@ -128,14 +156,27 @@ def test_binary_intervals_cover(
             chance = 0.2 + 0.8 * score[rows]
             is_labelled = rng.random(n_rows) < chance
             rows, label, weights = rows[is_labelled], label[is_labelled], 1 / chance[is_labelled]
-        data_sets.append(
-            binary_metrics(score[rows], label, threshold=0.4, values=VALUES, weights=weights)
-        )
+        data_sets.append(measure(rank_scores(score[rows], label, weights)))
 
-    of_metrics = values_of(truth)
-    if n_rows < 500:
-        del of_metrics["average_precision"]  # it needs more rows
-    check_coverage(of_metrics, data_sets)
+    check_coverage(values_of(truth), data_sets)
+
+
+def test_intervals_of_differences_cover() -> None:
+    """The other model sees the scores through noise."""
+    score, probability = population(1.0, 0.0)
+    noisy = score + np.random.default_rng(17).normal(0, 0.2, len(score))
+    both = np.repeat([True, False], len(score))
+    shares = np.concatenate([probability, 1 - probability])
+    truth = roc_auc_difference(np.tile(score, 2), np.tile(noisy, 2), both, shares)
+
+    rng = np.random.default_rng(18)
+    data_sets = []
+    for _ in range(N_DATA_SETS):
+        rows = rng.integers(0, len(score), 200)
+        label = rng.random(200) < probability[rows]
+        data_sets.append([roc_auc_difference(score[rows], noisy[rows], label)])
+
+    check_coverage(values_of([truth]), data_sets)
 
 
 @pytest.mark.parametrize("is_weighted", [False, True])

@@ -9,6 +9,7 @@ from nightscore.monitoring.performance.metrics.regression import (
     REGRESSION_METRICS,
     regression_metrics,
 )
+from nightscore.monitoring.performance.metrics.top_rows import top_names
 from nightscore.schemas.decision import DecisionValues
 from nightscore.schemas.performance import MetricRecord
 
@@ -41,7 +42,7 @@ def test_no_metric_at_all(score: list[float], weights: list[float] | None, note:
     of_rows = None if weights is None else np.array(weights)
     records = measure(score, [True] * len(score), values=DecisionValues(tp=1), weights=of_rows)
 
-    assert list(records) == [*BINARY_METRICS, "value"]
+    assert list(records) == [*BINARY_METRICS, "value", *top_names()]
     for record in records.values():
         assert (record.value, record.low, record.high) == (None, None, None)
         assert (record.n, record.note) == (len(score), note)
@@ -51,7 +52,7 @@ def test_no_metric_at_all(score: list[float], weights: list[float] | None, note:
 def test_one_class_only(is_positive: bool) -> None:
     records = measure(SCORES, [is_positive] * 40)
 
-    for name in ("roc_auc", "average_precision"):
+    for name in ("roc_auc", "average_precision", "calibration_slope", "lift@10%"):
         assert (records[name].value, records[name].note) == (None, "one class only")
     for name in ("log_loss", "brier", "accuracy"):
         assert records[name].value is not None
@@ -77,6 +78,10 @@ def test_constant_scores_rank_nothing() -> None:
     assert (records["roc_auc"].value, records["roc_auc"].low) == (0.5, None)
     assert records["roc_auc"].note == "no band: all scores are equal"
     assert records["average_precision"].value == 0.5
+    assert records["lift@10%"].value == 1
+    note = "the scores do not vary, or the classes are apart"
+    assert (records["calibration_slope"].value, records["calibration_slope"].note) == (None, note)
+    assert records["calibration_intercept"].value == pytest.approx(np.log(7 / 3))
 
 
 @pytest.mark.parametrize("is_right", [False, True])
@@ -88,12 +93,13 @@ def test_classes_that_are_apart_keep_a_band(is_right: bool) -> None:
     assert area.low is not None
     assert area.high is not None
     assert 0.1 < area.high - area.low < 0.2
+    assert records["calibration_slope"].value is None
 
 
 def test_too_few_rows_have_a_value_without_a_band() -> None:
-    label = np.arange(40) < 9
+    label = np.arange(40) % 5 == 0
     records = measure(SCORES, label)
-    for name in ("roc_auc", "average_precision"):
+    for name in ("roc_auc", "average_precision", "calibration_slope"):
         assert records[name].value is not None
         assert records[name].low is None
         assert records[name].note == "no band: fewer than 10 rows of one class"
@@ -108,7 +114,7 @@ def test_scores_that_are_no_probabilities_still_rank() -> None:
     records = measure(SCORES * 10 - 5, LABELS)
 
     assert records["roc_auc"].low is not None
-    for name in ("log_loss", "brier"):
+    for name in ("log_loss", "brier", "calibration_slope"):
         assert records[name].note == "the score is no probability: it is below 0 or above 1"
 
 
