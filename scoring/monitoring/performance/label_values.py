@@ -51,8 +51,8 @@ def as_flags(
     """
     import polars as pl
 
-    named = _as_classes(labels)
-    counts = _count(named)
+    names = _names_of(labels)
+    counts = _count(names)
 
     if positive is None:
         meanings = _meanings(_classes_of(predictions), counts)
@@ -60,11 +60,9 @@ def as_flags(
         meanings = _meanings_beside(_class_name(positive), counts)
 
     _check_known(counts, meanings)
-    is_positive = pl.col(LABEL).replace_strict(
-        list(meanings), list(meanings.values()), return_dtype=pl.Boolean
-    )
 
-    return named.with_columns(is_positive)
+    is_positive = [meanings[name] for name in names["name"]]
+    return _replaced(labels, names, pl.Series(is_positive, dtype=pl.Boolean))
 
 
 def as_classes(
@@ -77,8 +75,9 @@ def as_classes(
     Raises:
         LabelError: Some labels are no class of the model; their values and numbers are named.
     """
-    named = _as_classes(labels)
-    counts = _count(named)
+    names = _names_of(labels)
+    counts = _count(names)
+    named = _replaced(labels, names, names["name"])
 
     if classes:
         _check_known(counts, dict.fromkeys(classes, True))
@@ -88,26 +87,38 @@ def as_classes(
     return named, tuple(sorted({*predicted, *counts}))
 
 
-def _as_classes(labels: "pl.DataFrame") -> "pl.DataFrame":
+def _names_of(labels: "pl.DataFrame") -> "pl.DataFrame":
+    """The labels that occur, the names of their classes, and how often each occurs."""
     import polars as pl
 
-    dtype = labels.schema[LABEL]
+    distinct = labels[LABEL].drop_nulls().value_counts(name="n").sort(LABEL)
     column = pl.col(LABEL)
-    if dtype == pl.Boolean:
+
+    if distinct.schema[LABEL] == pl.Boolean:
         column = column.cast(pl.Int64)
-    if dtype.is_float():
-        column = (
-            pl.when(column == column.round())
-            .then(column.cast(pl.Int64, strict=False).cast(pl.String))
-            .otherwise(column.cast(pl.String))
-        )
-    return labels.with_columns(column.cast(pl.String))
+    if distinct.schema[LABEL].is_float():
+        as_whole = column.cast(pl.Int64, strict=False).cast(pl.String)
+        is_whole = column == column.round()
+        column = pl.when(is_whole).then(as_whole).otherwise(column.cast(pl.String))
+
+    return distinct.with_columns(column.cast(pl.String).alias("name"))
 
 
-def _count(named: "pl.DataFrame") -> dict[str, int]:
+def _count(names: "pl.DataFrame") -> dict[str, int]:
     """Classes of the labels, and how many labels each has."""
-    counts = named[LABEL].drop_nulls().value_counts()
-    return dict(zip(counts[LABEL].to_list(), counts["count"].to_list(), strict=True))
+    return dict(zip(names["name"].to_list(), names["n"].to_list(), strict=True))
+
+
+def _replaced(labels: "pl.DataFrame", names: "pl.DataFrame", values: "pl.Series") -> "pl.DataFrame":
+    """The labels with a value in place of each that occurs. Null stays null."""
+    import polars as pl
+
+    if labels.schema[LABEL] == pl.Null or not names.height:
+        return labels.with_columns(pl.lit(None, values.dtype).alias(LABEL))
+
+    return labels.with_columns(
+        pl.col(LABEL).replace_strict(names[LABEL], values, return_dtype=values.dtype)
+    )
 
 
 def _classes_of(predictions: "pl.DataFrame") -> dict[str, float]:

@@ -15,7 +15,11 @@ from nightscore.monitoring.performance.label_files import labels_of
 from nightscore.monitoring.performance.label_rows import READ_ROWS, LabelRows
 from nightscore.monitoring.performance.label_values import as_classes, as_flags, as_numbers
 from nightscore.monitoring.performance.outcomes import Outcomes, join_outcomes
-from nightscore.monitoring.performance.prediction_rows import PredictionColumns, PredictionRows
+from nightscore.monitoring.performance.prediction_rows import (
+    PREDICTED,
+    PredictionColumns,
+    PredictionRows,
+)
 from nightscore.monitoring.performance.realised import (
     Measuring,
     coverage_by_age,
@@ -81,7 +85,12 @@ class PartitionOutcomes:
         predictions = self.predictions.read(self._keys, key_types)
 
         named, classes = self._name_values(labels, predictions)
+        if columns.task == "binary":
+            predictions = predictions.drop(PREDICTED)
+
         outcomes = join_outcomes(predictions, named, self.labels.keys, self.quarantined_keys)
+        del predictions, named, labels
+
         measuring = measuring_of(columns, classes, self.workspace.job.decision)
         rows = labelled_rows(outcomes.frame, measuring)
 

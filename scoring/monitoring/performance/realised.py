@@ -158,7 +158,9 @@ def selection_distance(frame: "pl.DataFrame") -> float | None:
     """
     import polars as pl
 
-    if SCORE not in frame.columns:
+    n_without = frame[LABEL].null_count()
+    n_least = min(n_without, frame.height - n_without)
+    if SCORE not in frame.columns or n_least < LEAST_COMPARED:
         return None
 
     scores = frame.filter(pl.col(SCORE).is_not_nan())
