@@ -70,9 +70,9 @@ def _start_processes(command: Command) -> None:
     """Start child processes now, while this process imports the libraries.
 
     A call that is not well formed is refused before any process is needed. A partition that was
-    scored before is mostly found unchanged, and then needs none either.
+    scored before is mostly found unchanged, and then needs none either. Nor do most dry runs.
     """
-    if not command.reads_footers:
+    if not command.reads_footers or "--dry-run" in sys.argv:
         return
 
     from nightscore.cli.job_names import is_job
@@ -90,4 +90,4 @@ def _start_processes(command: Command) -> None:
 
     from nightscore.cli.early_processes import start_early
 
-    start_early(with_worker=command.scores and "--dry-run" not in sys.argv)
+    start_early(with_worker=command.scores)

@@ -53,7 +53,7 @@ def is_hidden(name: str) -> bool:
 
     These are `.x`, and `_x` unless it is a folder `_key=value`.
     """
-    return name.startswith(".") or (name.startswith("_") and "=" not in name)
+    return name.startswith((".", "_")) and (name[0] == "." or "=" not in name)
 
 
 def is_named_parquet(path: str) -> bool:
@@ -73,19 +73,13 @@ class _Folders:
     """What the folders' names say, worked out once for all files of a folder."""
 
     def __init__(self) -> None:
-        self._hidden: dict[str, bool] = {}
-        self._hive: dict[str, tuple[tuple[str, str | None], ...]] = {}
+        self._hive: dict[str, tuple[tuple[str, str | None], ...] | None] = {}
 
-    def is_hidden(self, path: str) -> bool:
-        """Whether any part of the path is hidden."""
-        if path not in self._hidden:
-            self._hidden[path] = any(is_hidden(part) for part in path.split("/"))
-        return self._hidden[path]
-
-    def hive_of(self, folder: str) -> tuple[tuple[str, str | None], ...]:
-        """The decoded `key=value` folders of the files in a folder."""
+    def hive_of(self, folder: str) -> tuple[tuple[str, str | None], ...] | None:
+        """The decoded `key=value` folders of the files in a folder; None: one of them is hidden."""
         if folder not in self._hive:
-            self._hive[folder] = hive_of(f"{folder}/")
+            some_hidden = any(map(is_hidden, folder.split("/")))
+            self._hive[folder] = None if some_hidden else hive_of(f"{folder}/")
         return self._hive[folder]
 
 
@@ -103,24 +97,23 @@ def choose_files(listing: Listing, pattern: str | None = None) -> Choice:
     folders = _Folders()
 
     for entry in listing.entries:
-        folder, _, name = entry.path.rpartition("/")
-        if is_hidden(name) or folders.is_hidden(folder):
-            continue
-        if is_marker(entry.path, entry.size_bytes):
+        path = entry.path
+        folder, _, name = path.rpartition("/")
+        hive = folders.hive_of(folder)
+        if hive is None or is_hidden(name) or is_marker(name, entry.size_bytes):
             continue
 
         if matches is not None and not matches(name):
-            left_out.append(entry.path)
+            left_out.append(path)
             continue
 
-        if not is_utf8(entry.path):
-            problems.append(f"{shown(entry.path)}: the name is not UTF-8")
+        if not is_utf8(path):
+            problems.append(f"{shown(path)}: the name is not UTF-8")
 
-        hive = folders.hive_of(folder)
-        files.append(InputFile(entry.path, entry.size_bytes, entry.version, hive))
+        files.append(InputFile(path, entry.size_bytes, entry.version, hive))
 
     for path, reason in sorted(listing.problems.items()):
-        if folders.is_hidden(path):
+        if folders.hive_of(path) is None:
             continue
 
         problems.append(f"{shown(path)}: {reason}")

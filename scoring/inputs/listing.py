@@ -49,8 +49,8 @@ def list_all(store: Store, folders: Iterable[str]) -> Listing:
     return listing
 
 
-def list_each(store: Store, groups: Sequence[Sequence[str]], n_folders: int) -> list[Listing]:
-    """All below each group of folders, as `list_all` returns it.
+def list_each(store: Store, groups: Sequence[Sequence[str]], n_folders: int) -> Iterable[Listing]:
+    """All below each group of folders, as `list_all` returns it; on a disk when it is asked for.
 
     On an object store many groups are listed with all that is below the store's root, if that takes
     fewer requests.
@@ -62,7 +62,7 @@ def list_each(store: Store, groups: Sequence[Sequence[str]], n_folders: int) -> 
     """
     if store.is_local:
         real_root = os.path.realpath(store.root)
-        return [_walk_all(store, folders, real_root) for folders in groups]
+        return (_walk_all(store, folders, real_root) for folders in groups)
 
     if len(groups) > FOLDERS_LISTED:
         first = list_all(store, groups[0])
@@ -126,7 +126,7 @@ class _Walk:
     def enter(self, folder: str) -> None:
         """Add all below `folder`; nothing if it is a file."""
         try:
-            status = os.stat(posixpath.join(self._root, folder))  # noqa: PTH116 (as with the files below)
+            status, is_link = self._look_at(folder)
         except NotADirectoryError:
             return
         except OSError as error:
@@ -136,48 +136,73 @@ class _Walk:
         if not stat.S_ISDIR(status.st_mode):
             return
 
-        waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [
-            (folder, ((status.st_dev, status.st_ino),))
+        waiting: list[tuple[str, bool, tuple[tuple[int, int], ...]]] = [
+            (folder, is_link, ((status.st_dev, status.st_ino),))
         ]
 
         while waiting:
-            path, above = waiting.pop()
-            if os.path.islink(posixpath.join(self._root, path)):  # noqa: PTH114
+            path, is_link, above = waiting.pop()
+            if is_link:
                 self._follow(path)
 
-            for name, identity in self._folders(path):
-                below = posixpath.join(path, name)
+            for entry, identity in self._folders(path):
+                below = posixpath.join(path, entry.name)
                 if identity in above:
                     self._listing.problems[below] = "is a link to a folder above it"
                     continue
 
-                waiting.append((below, (*above, identity)))
+                waiting.append((below, entry.is_symlink(), (*above, identity)))
 
-    def _folders(self, path: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    def _look_at(self, folder: str) -> tuple[os.stat_result, bool]:
+        """What a folder is, and whether its path is a link to it."""
+        place = posixpath.join(self._root, folder)
+        status = os.lstat(place)
+        if not stat.S_ISLNK(status.st_mode):
+            return status, False
+        return os.stat(place), True  # noqa: PTH116 (a `Path` for each partition takes longer)
+
+    def _folders(self, path: str) -> Iterator[tuple[os.DirEntry[str], tuple[int, int]]]:
         """The folders directly below, each with its device and inode; files are noted."""
-        full = posixpath.join(self._root, path)
+        # Files are looked at from their folder: that is a sixth faster than by their whole paths,
+        # and a partition may have 100,000 of them.
         try:
-            names = os.listdir(full)  # noqa: PTH208 (a partition may have 100,000 files)
+            descriptor = os.open(posixpath.join(self._root, path), os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            self._note(path, error)
+            return
+
+        try:
+            yield from self._folders_in(path, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _folders_in(
+        self, path: str, descriptor: int
+    ) -> Iterator[tuple[os.DirEntry[str], tuple[int, int]]]:
+        try:
+            with os.scandir(descriptor) as listed:
+                entries = list(listed)
         except OSError as error:
             self._note(path, error)
             return
 
         prefix = f"{path}/" if path else ""
+        files = self._listing.entries
 
-        for name in names:
-            below = prefix + name
+        for entry in entries:
+            below = prefix + entry.name
 
             try:
-                status = os.stat(f"{full}/{name}")  # noqa: PTH116
+                status = entry.stat()
             except OSError as error:
                 self._note(below, error)
                 continue
 
-            if stat.S_ISDIR(status.st_mode):
-                yield name, (status.st_dev, status.st_ino)
-            elif stat.S_ISREG(status.st_mode):
+            if stat.S_ISREG(status.st_mode):
                 version = str(status.st_mtime_ns)
-                self._listing.entries.append(Entry(below, status.st_size, version, status.st_mtime))
+                files.append(Entry(below, status.st_size, version, status.st_mtime))
+            elif stat.S_ISDIR(status.st_mode):
+                yield entry, (status.st_dev, status.st_ino)
             else:
                 self._listing.problems[below] = "is no regular file (a pipe, a socket or a device)"
 

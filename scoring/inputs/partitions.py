@@ -2,25 +2,27 @@
 
 import datetime as dt
 import difflib
-import logging
-import os
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
 from nightscore.errors import InputChangedError, InvalidJobError, PartitionNotFoundError
-from nightscore.inputs.files import check_choice, choose_files, is_hidden, is_named_parquet
-from nightscore.inputs.layouts import is_other_layout, no_partitions
+from nightscore.inputs.files import check_choice, choose_files
+from nightscore.inputs.input_folders import (
+    InputFolders,
+    folders_by_value,
+    folders_of,
+    list_input,
+)
+from nightscore.inputs.layouts import no_partitions
 from nightscore.inputs.listing import list_all, list_each
-from nightscore.inputs.tables import check_links, check_listing, check_root
+from nightscore.inputs.tables import check_links, check_listing
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import (
     NULL_VALUE,
     Partition,
-    decode_folder,
     encode_folder,
-    order_of,
     parse_time,
     show_value,
 )
@@ -30,9 +32,6 @@ from nightscore.storage.store import Store
 MAX_VALUE_BYTES = 200
 BYTES_PER_VALUE = 500
 """In the run cache, about."""
-SHOWN_NAMES = 5
-
-logger = logging.getLogger("nightscore")
 
 
 def parse_value(text: str) -> str | None:
@@ -68,65 +67,7 @@ def list_partitions(job: ScoringJob) -> dict[str | None, list[str]]:
         InputError: The input is a table.
         PartitionNotFoundError: The input has another layout.
     """
-    check_root(Workspace(job))
-    store = Store(job.input.uri, job.input.storage_options)
-    folders, files = store.list_names()
-
-    if not folders and not files:
-        store.check_reachable()
-
-    known = _by_value(job, store, folders, files)
-    if not known and is_other_layout(folders, files):
-        raise no_partitions(job, folders, files)
-
-    _warn_of_strays(job, folders, files)
-    pattern = job.input.partition_format
-
-    return dict(sorted(known.items(), key=lambda item: order_of(item[0], pattern)))
-
-
-def _warn_of_strays(job: ScoringJob, folders: Sequence[str], files: Sequence[str]) -> None:
-    """Warn of what is directly below the input and belongs to no partition."""
-    stray = [name for name in files if is_named_parquet(name) and not is_hidden(name)]
-    _warn("Files directly below %s belong to no partition and are not read: %s", job, stray)
-    unnamed = [name for name in folders if not is_utf8(name)]
-    _warn("Folders directly below %s whose names are not UTF-8 are no partitions: %s", job, unnamed)
-
-
-def _warn(text: str, job: ScoringJob, names: Sequence[str]) -> None:
-    if not names:
-        return
-    shown = ", ".join(ascii(name) for name in names[:SHOWN_NAMES])
-    n_others = len(names) - SHOWN_NAMES
-    others = f" and {n_others:,} more" if n_others > 0 else ""
-    logger.warning(text, job.input.uri, shown + others)
-
-
-def _by_value(
-    job: ScoringJob, store: Store, folders: Sequence[str], files: Sequence[str]
-) -> dict[str | None, list[str]]:
-    """The folders of each partition value, in no order."""
-    links = []
-    if store.is_local:
-        links = [name for name in files if _is_broken_link(store.locate(name))]
-
-    known: dict[str | None, list[str]] = {}
-
-    for name in sorted([*folders, *links]):
-        decoded = decode_folder(name)
-        if decoded is None or is_hidden(name) or not is_utf8(name):
-            continue
-
-        key, value = decoded
-        if key == job.input.partition_key:
-            known.setdefault(value, []).append(name)
-
-    return known
-
-
-def _is_broken_link(path: str) -> bool:
-    """Whether a path is a link to nothing: such a partition cannot be read."""
-    return os.path.islink(path) and not os.path.exists(path)  # noqa: PTH110, PTH114
+    return list_input(job).partitions()
 
 
 def find_partition(workspace: Workspace, value: str | None) -> tuple[Partition, tuple[str, ...]]:
@@ -156,10 +97,10 @@ def find_partition(workspace: Workspace, value: str | None) -> tuple[Partition, 
 def _list_folders(job: ScoringJob) -> tuple[dict[str | None, list[str]], int]:
     """The folders of each value, in no order, and about how many bytes that takes."""
     store = Store(job.input.uri, job.input.storage_options)
-    folders, files = store.list_names()
-    known = _by_value(job, store, folders, files)
+    listed = InputFolders(job, *store.list_names())
+    known = folders_by_value(job, listed.folders, listed.files)
     if known:
-        _warn_of_strays(job, folders, files)
+        listed.warn_of_strays()
     return known, BYTES_PER_VALUE * len(known)
 
 
@@ -189,24 +130,31 @@ def _find(
 
 
 def find_partitions(
-    job: ScoringJob, values: Iterable[str | None] | None = None
+    job: ScoringJob,
+    values: Iterable[str | None] | None = None,
+    listed: InputFolders | None = None,
 ) -> dict[str | None, Partition]:
     """All partitions of the input, or those of `values` that exist, each listed with its files.
 
     A partition that cannot be read completely is listed all the same: its own run reports why.
 
+    Args:
+        job: Whose input.
+        values: Partition values; None: all of the input.
+        listed: The folders of the input. None: they are listed now.
+
     Raises:
         As `list_partitions`.
     """
-    known = list_partitions(job)
-    wanted = set(known) if values is None else set(values)
-    store = Store(job.input.uri, job.input.storage_options)
+    if listed is None:
+        listed = list_input(job)
+    known = listed.partitions() if values is None else listed.partitions_of({*values})
 
-    values = [value for value in known if value in wanted]
-    listings = list_each(store, [known[value] for value in values], len(known))
+    store = Store(job.input.uri, job.input.storage_options)
+    listings = list_each(store, [*known.values()], len(listed.folders))
 
     partitions: dict[str | None, Partition] = {}
-    for value, listing in zip(values, listings, strict=True):
+    for value, listing in zip(known, listings, strict=True):
         files = choose_files(listing, job.input.files).files
         partitions[value] = Partition(job.input.partition_key, value, known[value][0], files)
 
@@ -221,12 +169,7 @@ def check_unchanged(job: ScoringJob, planned: Partition) -> None:
     """
     store = Store(job.input.uri, job.input.storage_options)
     folders, files = store.list_names()
-    plain_name = f"{planned.key}={NULL_VALUE if planned.value is None else planned.value}"
-
-    def may_hold(name: str) -> bool:
-        return name == plain_name or "%" in name
-
-    known = _by_value(job, store, list(filter(may_hold, folders)), list(filter(may_hold, files)))
+    known = folders_of(job, {planned.value}, folders, files)
     listed, _ = _find(job, planned.value, known)
     before = {file.path: (file.size_bytes, file.version) for file in planned.files}
     after = {file.path: (file.size_bytes, file.version) for file in listed.files}

@@ -9,6 +9,8 @@ from nightscore.schemas.partition import Partition
 ENGINE_VERSION = "1"
 """Part of every fingerprint. Raised when the engine would write other predictions for the same
 input."""
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
+"""Made once: a list of partitions has 10,000 fingerprints."""
 
 
 def fingerprint(
@@ -27,6 +29,6 @@ def fingerprint(
         **({"policy": policy} if (policy := job.policy.model_dump(exclude_defaults=True)) else {}),
         "format": job.output.format,
     }
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
+    text = _ENCODER.encode(parts)
 
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

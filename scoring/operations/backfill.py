@@ -4,22 +4,21 @@ What is planned is what is run.
 """
 
 import difflib
-import statistics
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
-from itertools import pairwise
 from typing import Literal, get_args
 
 from nightscore.errors import InvalidJobError, ScoringError
-from nightscore.inputs.footers import read_footers
+from nightscore.inputs.input_folders import list_input
 from nightscore.inputs.partitions import find_partitions, parse_value, partition_date
 from nightscore.ledger.job_history import JobHistory
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
+from nightscore.operations.experience import Experience, experience_of
 from nightscore.operations.partitions import PartitionStatus, partition_statuses
 from nightscore.process import rare_collection
 from nightscore.schemas.job import ScoringJob
@@ -38,11 +37,11 @@ DAY = timedelta(days=1)
 STEPS = (timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1))
 """Besides a day: how far apart the partitions of a format may be."""
 PLAN_THREADS = 8
-HISTORY_RUNS = 20
-"""An estimate of time uses this many of the newest published runs."""
-ALIKE_FACTOR = 2
-"""Runs of up to twice as many rows, or half as many, take about as long. What others take does not
-follow from them: start-up and model are most of a small run, rows are all of a large one."""
+LISTED_ALONE = 1_000
+"""Up to so many partitions have their records listed and no others. Those of more are listed with
+all records there are, which takes no longer."""
+NEIGHBOURS = 8
+"""Other partitions whose runs say how long a run takes: the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,18 +344,23 @@ def plan_backfill(
     order: Order = "newest",
     model: str = "current",
 ) -> BackfillPlan:
-    """Plan each value, with rows from the footers and times from the job's own history."""
-    history = JobHistory(Workspace(job))
-    runs = history.summaries()
-    uris = choose_models(job, values, model, runs)
+    """Plan each value, with rows from the footers and times from the job's own history.
+
+    Records of other partitions are only read where something is to be scored, and then of a few.
+    """
+    workspace = Workspace(job)
+    parsed = {value: parse_value(value) for value in values}
+    is_of_all = model == "as-of" or len(parsed) > LISTED_ALONE
+    history = JobHistory(workspace, None if is_of_all else {*parsed.values()})
+    uris = choose_models(job, values, model, history.summaries() if model == "as-of" else ())
 
     # Each model is resolved once, so that an alias that moves meanwhile changes nothing.
     models: dict[str, PinnedModel] = {}
     for uri in dict.fromkeys(uris.values()):
         models[uri] = PinnedModel.resolve(job.model_copy(update={"model": uri}), cache)
 
-    parsed = {value: parse_value(value) for value in values}
-    inputs = find_partitions(job, parsed.values())
+    listed = list_input(job)
+    inputs = find_partitions(job, parsed.values(), listed)
 
     statuses: dict[str, PartitionStatus] = {}
     for uri, model_of_some in models.items():
@@ -365,23 +369,46 @@ def plan_backfill(
             statuses[status.value] = status
 
     plan = choose(values, statuses, modes, order)
-    n_rows = _count_rows(job, inputs, [item.value for item in plan.to_score])
-    experience = _experience(runs)
+    items = []
+    for item in plan.items:
+        items.append(replace(item, model=models[uris[item.value]].version.uri))
+    if not plan.to_score:
+        return BackfillPlan(tuple(items))
 
-    first = next(iter(plan.to_score), None)
+    others: list[str | None] = []
+    if not is_of_all:
+        others = listed.newest_besides({*parsed.values()}, NEIGHBOURS)
+    experience = _learn(workspace, history, others)
+    return _with_estimates(job, inputs, BackfillPlan(tuple(items)), experience)
+
+
+def _learn(workspace: Workspace, history: JobHistory, others: Sequence[str | None]) -> Experience:
+    """What the newest runs took, of the partitions of a history and of some others."""
+    runs = history.summaries()
+    if others:
+        runs += JobHistory(workspace, others).summaries()
+
+    runs.sort(key=lambda run: run.run_id, reverse=True)
+    return experience_of(runs)
+
+
+def _with_estimates(
+    job: ScoringJob,
+    inputs: Mapping[str | None, Partition],
+    plan: BackfillPlan,
+    experience: Experience,
+) -> BackfillPlan:
+    """The plan with the rows of what is to be scored, and the time that it will take."""
+    n_rows = _count_rows(job, inputs, [item.value for item in plan.to_score])
+    first = plan.to_score[0]
 
     items = []
     for item in plan.items:
-        n_rows_of_item = n_rows.get(item.value)
-        is_first = item is first
-        items.append(
-            replace(
-                item,
-                model=models[uris[item.value]].version.uri,
-                n_rows=n_rows_of_item,
-                estimated_s=experience.run_s(n_rows_of_item, is_first=is_first),
-            )
-        )
+        if item.action == "score":
+            n_rows_of_item = n_rows.get(item.value)
+            estimated_s = experience.run_s(n_rows_of_item, is_first=item is first)
+            item = replace(item, n_rows=n_rows_of_item, estimated_s=estimated_s)
+        items.append(item)
 
     return BackfillPlan(tuple(items), experience.startup_s())
 
@@ -425,8 +452,7 @@ def _has_no_input(status: PartitionStatus) -> bool:
 def _count_rows(
     job: ScoringJob, inputs: Mapping[str | None, Partition], values: Sequence[str]
 ) -> dict[str, int | None]:
-    if not values:
-        return {}
+    from nightscore.inputs.footers import read_footers  # with Arrow, and often nothing is to do
 
     store = Store(job.input.uri, job.input.storage_options)
 
@@ -444,89 +470,3 @@ def _count_rows(
 
     with ThreadPoolExecutor(PLAN_THREADS) as threads:
         return dict(zip(values, threads.map(count, values), strict=True))
-
-
-@dataclass(frozen=True, slots=True)
-class _Took:
-    """What an earlier run took."""
-
-    n_rows: int
-    startup_s: float
-    """Of its process, if it was the first run there; else 0."""
-    run_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Experience:
-    """What the newest published runs took, to say what others will take."""
-
-    runs: Sequence[_Took]
-
-    def startup_s(self) -> float:
-        """Seconds until the first run of a process begins; 0 where no run says so."""
-        return _median(took.startup_s for took in self.runs if took.startup_s)
-
-    def run_s(self, n_rows: int | None, *, is_first: bool) -> float | None:
-        """Seconds of a run, as runs of about as many rows took; None if there were none.
-
-        Args:
-            n_rows: Of the run. None: unknown.
-            is_first: In its process. Such a run starts workers and loads the model.
-        """
-        if n_rows is None:
-            return None
-
-        alike = [
-            took
-            for took in self.runs
-            if n_rows / ALIKE_FACTOR <= took.n_rows <= n_rows * ALIKE_FACTOR
-        ]
-        of_its_kind = [took for took in alike if bool(took.startup_s) == is_first]
-        chosen = of_its_kind or alike
-        return _median(took.run_s for took in chosen) if chosen else None
-
-
-def _experience(history: Iterable[RunSummary]) -> _Experience:
-    """What the newest published runs took, with all that their users waited for."""
-    runs = []
-    for run in history:
-        if run.status == "published" and run.rows_in and not (run.restores or run.replays):
-            runs.append(run)
-
-    newest = runs[:HISTORY_RUNS]
-    return _Experience([_Took(run.rows_in, run.startup_s, _own_s(run, newest)) for run in newest])
-
-
-def _own_s(run: RunSummary, runs: Sequence[RunSummary]) -> float:
-    """Seconds of a run, without those that others of a backfill took meanwhile.
-
-    A backfill of small partitions has several runs under way at once. Time that they have in common
-    is divided among them, so that all of them together take the time of the backfill.
-    """
-    own_s = run.total_s - run.waited_s
-    if run.startup_s or run.finished_at is None:
-        return own_s
-
-    spans = []
-    moments = {run.started_at, run.finished_at}
-    for one in runs:
-        if not one.startup_s and one.finished_at is not None:
-            span = (one.started_at, one.finished_at)
-            spans.append(span)
-            moments.update(moment for moment in span if _is_within(moment, run))
-
-    shared_s = 0.0
-    for start, end in pairwise(sorted(moments)):
-        n_under_way = sum(begin <= start and end <= finish for begin, finish in spans)
-        shared_s += (end - start).total_seconds() / max(n_under_way, 1)
-
-    return min(own_s, shared_s)
-
-
-def _is_within(moment: datetime, run: RunSummary) -> bool:
-    return run.finished_at is not None and run.started_at < moment < run.finished_at
-
-
-def _median(seconds: Iterable[float]) -> float:
-    known = list(seconds)
-    return statistics.median(known) if known else 0.0

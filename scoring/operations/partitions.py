@@ -15,7 +15,6 @@ from nightscore.outputs.guarantees import decisions, instead_of_a_decision
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import show_gone
 from nightscore.process import rare_collection
-from nightscore.runs.held import is_blocking, still_holding
 from nightscore.runs.owner import is_owner
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest
@@ -77,15 +76,19 @@ def partition_statuses(
 
     views: dict[str | None, _View] = {}
     for value in sorted(known, key=lambda value: order_of(value, job.input.partition_format)):
-        records = histories.get(value)
+        partition, records = inputs.get(value), histories.get(value)
+        seen = live.get(value)
+        runs = records.outcomes(seen) if records else []
         views[value] = _View(
             workspace=workspace,
             model=model,
-            partition=inputs.get(value),
-            live=live.get(value),
+            partition=partition,
+            fingerprint=model.fingerprint(job, partition) if partition else "",
+            live=seen,
             records=records,
-            history=records.outcomes(live.get(value)) if records else [],
-            gone=gone.intersection(live[value].paths) if value in live else frozenset(),
+            history=runs,
+            standing=_find_standing(runs, seen),
+            gone=gone.intersection(seen.paths) if seen and gone else frozenset(),
         )
 
     _read_changed(workspace, views.values())
@@ -100,12 +103,16 @@ class _View:
     model: PinnedModel
     partition: Partition | None
     """None: it is not in the input."""
+    fingerprint: str
+    """Of the work that a run would do now. Empty: it is not in the input."""
     live: Live | None
     """None: readers see nothing."""
     records: PartitionHistory | None
     """The records of its runs. None: there are none."""
     history: Sequence[RunSummary]
     """Its runs as they ended, newest first."""
+    standing: RunSummary | None
+    """The record behind what readers see: of the run itself, or of a rollback to it."""
     gone: Collection[str] = ()
     """Published files that somebody has deleted."""
 
@@ -121,13 +128,9 @@ class _View:
         return newest if newest is not None and newest.status == "failed" else None
 
     @property
-    def standing(self) -> RunSummary | None:
-        """The record behind what readers see: of the run itself, or of a rollback to it."""
-        for run in self.history:
-            if self.live is not None and _stands_behind(run, self.live):
-                return run
-
-        return None
+    def is_current(self) -> bool:
+        """Whether readers see what a run would publish now."""
+        return self.standing is not None and self.standing.fingerprint == self.fingerprint
 
     def record(self, run: RunSummary) -> Manifest | None:
         """The whole record of a run. None if it cannot be read any more."""
@@ -143,7 +146,7 @@ def _read_changed(workspace: Workspace, views: Iterable[_View]) -> None:
     changed: list[tuple[_View, RunSummary]] = []
     for view in views:
         standing = view.standing
-        if standing is not None and view.has_changed_files(standing):
+        if standing is not None and not view.is_current and view.has_changed_files(standing):
             changed.append((view, standing))
 
     map_records(workspace.state, lambda pair: pair[0].record(pair[1]), changed)
@@ -168,6 +171,13 @@ def _status(value: str | None, view: _View) -> PartitionStatus:
     )
 
 
+def _find_standing(history: Iterable[RunSummary], live: Live | None) -> RunSummary | None:
+    """The newest of some runs that stands behind what readers see."""
+    if live is None:
+        return None
+    return next((run for run in history if _stands_behind(run, live)), None)
+
+
 def _stands_behind(run: RunSummary, live: Live) -> bool:
     is_own_run = run.run_id == live.run_id
     is_rollback = run.restores == live.run_id and run.status == "published"
@@ -182,17 +192,17 @@ def _judge(view: _View) -> tuple[State, list[str]]:
         return "missing", ["the input has no such partition"]
 
     standing = view.standing
-
-    fingerprint = view.model.fingerprint(view.workspace.job, view.partition)
-    if standing is not None and standing.fingerprint == fingerprint:
+    if standing is not None and view.is_current:
         return _judge_current(view, standing)
 
     # A run that waits for a person says more than what is published.
     notes: list[str] = []
 
-    waiting = find_undecided(view.history, fingerprint)
+    waiting = find_undecided(view.history, view.fingerprint)
     undecided = None if waiting is None else view.record(waiting)
     if undecided is not None:
+        from nightscore.runs.held import is_blocking  # with NumPy and Arrow, and few runs are held
+
         if is_blocking(view.workspace, undecided):
             return _show_undecided(view.workspace, undecided)
         notes.append(_show_released(view.workspace, undecided))
@@ -258,6 +268,8 @@ def _show_unchanged(standing: RunSummary) -> str:
 
 def _show_undecided(workspace: Workspace, manifest: Manifest) -> tuple[State, list[str]]:
     if manifest.status == "held":
+        from nightscore.runs.held import still_holding  # as above
+
         closed = [f"{gate.gate}: {gate.found}" for gate in still_holding(workspace, manifest)]
         return "held", [*closed, _decisions(workspace, manifest)]
 

@@ -9,6 +9,7 @@ from nightscore.engine.planning.environment import version_warnings
 from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.pool import Pool
 from nightscore.inputs.partitions import find_partition
+from nightscore.inputs.tables import check_root
 from nightscore.inputs.values import check_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
@@ -17,7 +18,7 @@ from nightscore.operations.partitions import partition_statuses
 from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
 from nightscore.outputs.publish import open_publisher
 from nightscore.schemas.job import ScoringJob
-from nightscore.schemas.partition import show_value
+from nightscore.schemas.partition import Partition, show_value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,13 @@ def plan_runs(
     workspace = Workspace(job)
     model = PinnedModel.resolve(job, cache)
     publisher = open_publisher(workspace)
+
+    check_root(workspace)
+    inputs: dict[str | None, Partition] = {}
+    ignored_files: dict[str | None, tuple[str, ...]] = {}
+    for value in values:
+        inputs[value], ignored_files[value] = find_partition(workspace, value)
+
     facts = learn_facts(model, cache, pool)
     general_warnings = [
         *version_warnings(facts),
@@ -93,13 +101,13 @@ def plan_runs(
         *missing_guarantees(job),
     ]
 
-    statuses = partition_statuses(job, model, values)
+    statuses = partition_statuses(job, model, values, inputs=inputs)
     status_by_value = {status.value: status for status in statuses}
 
     planned_runs = []
     for value in values:
         status = status_by_value[show_value(value)]
-        partition, ignored_files = find_partition(workspace, value)
+        partition = inputs[value]
         plan, contract = plan_partition(
             job, model, facts, partition, PlannedWorkers(pool.capacity, pool)
         )
@@ -132,7 +140,7 @@ def plan_runs(
                 features=tuple(column.name for column in contract.features),
                 output_columns=tuple(contract.output_schema().names),
                 extra_columns=tuple(plan.extra_columns),
-                ignored_files=tuple(ignored_files),
+                ignored_files=ignored_files[value],
                 warnings=tuple(warnings),
             )
         )

@@ -82,19 +82,14 @@ def test_what_is_unclear_counts_as_new(job: Path, text: str) -> None:
     assert not has_records("https://example.org/job.yaml", ["https://example.org/job.yaml", DAY])
 
 
-def test_a_run_begins_without_the_engine() -> None:
-    """Importing what `nightscore run` needs first: workers, plans and drift come when it scores."""
-    modules = ("cli.commands.run", "models.flavors.sklearn", "outputs.delta_publisher")
+@pytest.mark.parametrize("command", ["run", "partitions", "backfill"])
+def test_a_command_begins_without_the_engine(command: str) -> None:
+    """Importing what it needs first: workers, plans and drift come when something is scored."""
+    modules = (f"cli.commands.{command}", "models.flavors.sklearn", "outputs.delta_publisher")
     imports = ", ".join(f"nightscore.{name}" for name in modules)
     code = f"import sys, {imports}; print(*sys.modules, sep='\\n')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = set(done.stdout.split())
-    late = {
-        "loky",
-        "rich",
-        "pyarrow",
-        "numpy",
-        "nightscore.runs.run_plan",
-        "nightscore.monitoring.drift",
-    }
+    late = {"loky", "pyarrow", "numpy", "nightscore.runs.run_plan", "nightscore.monitoring"}
     assert not imported & (late | {"nightscore.engine.shard", "nightscore.profiles"})
+    assert command != "run" or "rich" not in imported, "most runs print a line and no table"

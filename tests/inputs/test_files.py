@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -312,14 +313,14 @@ def test_a_folder_that_may_not_be_listed_is_named(
 ) -> None:
     lake.write(DAY, make_frame(20))
     lake.write(DAY, make_frame(20), "private/part-0")
-    really = os.listdir
+    really = os.open
 
-    def denied(path: str) -> list[str]:
+    def denied(path: Any, *arguments: Any, **options: Any) -> int:
         if str(path).endswith("private"):  # root may list all, so that rights alone would not do
             raise PermissionError(13, "Permission denied", path)
-        return really(path)
+        return really(path, *arguments, **options)
 
-    monkeypatch.setattr(os, "listdir", denied)
+    monkeypatch.setattr(os, "open", denied)
     check_refused(lake, f"{FOLDER}/private: may not be read by this process")
 
 

@@ -8,13 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightscore.errors import InputChangedError, InvalidJobError, PartitionNotFoundError
+from nightscore.inputs.files import is_hidden
 from nightscore.inputs.footers import read_footers
+from nightscore.inputs.input_folders import folders_by_value, folders_of
+from nightscore.inputs.jobfile import parse_job
 from nightscore.inputs.parquet_files import open_parquet
 from nightscore.inputs.partitions import (
     check_unchanged,
     find_partition,
     find_partitions,
-    is_hidden,
     list_partitions,
     parse_value,
 )
@@ -35,6 +37,27 @@ def test_folder_names_round_trip(value: str | None) -> None:
     folder = encode_folder("d s", value)
     assert "/" not in folder
     assert decode_folder(folder) == ("d s", value)
+
+
+SPELLINGS = ("{}", "%7B{}", "%41", "gr%FCn", "_{}", "=", "", ".", "%2E", "%25", "x")
+"""Parts of folder names: plain, percent-encoded in some way, or not decodable."""
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(SPELLINGS), max_size=3).map("".join), max_size=8),
+    st.sampled_from(["k", "%6B", "other"]),
+)
+def test_some_partitions_are_those_among_all(texts: list[str], key: str) -> None:
+    document = {"name": "j", "model": "models:/m/1", "keys": ["id"], "output": "/nowhere/out"}
+    job = parse_job(document | {"input": {"uri": "/nowhere/in", "partition_key": "k"}})
+    names = [f"{key}={text}" for text in texts]
+    everything = folders_by_value(job, names, [])
+    wanted = {*everything, "x", None}
+
+    assert folders_of(job, wanted, names, []) == everything
+    for value in wanted:
+        some = {other: folders for other, folders in everything.items() if other == value}
+        assert folders_of(job, {value}, names, []) == some
 
 
 @pytest.mark.parametrize("text", ["", "a\x00b", ".", "..", "x" * 201, "é" * 40, "a\udcff"])

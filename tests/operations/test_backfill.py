@@ -16,7 +16,6 @@ from nightscore.operations.backfill import (
     DEFAULT_MODES,
     BackfillItem,
     BackfillPlan,
-    _experience,
     choose,
     choose_models,
     dates_between,
@@ -25,6 +24,7 @@ from nightscore.operations.backfill import (
     plan_backfill,
     values_between,
 )
+from nightscore.operations.experience import experience_of
 from nightscore.operations.partitions import PartitionStatus
 from nightscore.runs.run import run
 from tests.support.lake import Lake
@@ -187,14 +187,14 @@ def took(n_rows: int, run_s: float, startup_s: float = 0.0) -> Any:
 
 def test_an_estimate_is_what_like_runs_took_or_none() -> None:
     runs = [took(100, 9.0, 2.0), took(120, 1.0), took(90, 1.4), took(110, 11.0, 4.0)]
-    experience = _experience([took(0, 500.0), *runs, took(9_000, 60.0)])
+    experience = experience_of([took(0, 500.0), *runs, took(9_000, 60.0)])
     assert experience.startup_s() == 3.0
     assert experience.run_s(100, is_first=True) == 10.0
     assert experience.run_s(100, is_first=False) == pytest.approx(1.2)
     assert experience.run_s(5_000, is_first=True) == 60.0, "the only one of about as many rows"
     assert experience.run_s(1_000, is_first=False) is None, "nothing like it has run"
     assert experience.run_s(None, is_first=False) is None
-    assert _experience([]).run_s(100, is_first=True) is None
+    assert experience_of([]).run_s(100, is_first=True) is None
 
 
 def test_an_estimate_divides_the_time_of_runs_that_were_under_way_at_once() -> None:
@@ -206,13 +206,13 @@ def test_an_estimate_divides_the_time_of_runs_that_were_under_way_at_once() -> N
         run.finished_at = run.started_at + timedelta(seconds=4)
         overlapping.append(run)
 
-    taken_s = [one.run_s for one in _experience(overlapping).runs]
+    taken_s = [one.run_s for one in experience_of(overlapping).runs]
     assert sum(taken_s) == pytest.approx(11.0), "from the first run's start to the last one's end"
-    assert 1.0 <= (_experience(overlapping).run_s(100, is_first=False) or 0.0) <= 11 / 8
+    assert 1.0 <= (experience_of(overlapping).run_s(100, is_first=False) or 0.0) <= 11 / 8
 
     alone = took(100, 4.0, startup_s=2.0)
     alone.finished_at = BEGAN + timedelta(seconds=9)
-    assert _experience([alone, *overlapping]).run_s(100, is_first=True) == 4.0
+    assert experience_of([alone, *overlapping]).run_s(100, is_first=True) == 4.0
 
 
 def test_an_estimate_has_the_start_up_once_and_leaves_out_what_is_not_known() -> None:

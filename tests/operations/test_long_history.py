@@ -15,9 +15,11 @@ from nightscore.cli.app import build_app
 from nightscore.ledger.listing_index import READ_ANYWAY
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
+from nightscore.operations import backfill
 from nightscore.operations.backfill import plan_backfill, values_to_score
 from nightscore.operations.clean import clean
 from nightscore.operations.partitions import PartitionStatus, partition_statuses
+from nightscore.operations.plan import plan_runs
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.storage.store import Store
@@ -134,6 +136,8 @@ def test_one_partition_takes_the_same_calls_whatever_the_history(
             lambda: long_lake.run(job, last),
             lambda: long_lake.run(job, last, force=True),
             lambda: values_to_score(job, long_lake.cache, nights, ("missing", "stale")),
+            lambda: plan_backfill(job, long_lake.cache, nights),
+            lambda: plan_backfill(job, long_lake.cache, nights, ["all"]),
         ):
             calls.clear()
             ask()
@@ -149,6 +153,30 @@ def test_one_partition_takes_the_same_calls_whatever_the_history(
         # Each force adds one record of the same partition.
         assert many - few in (Counter(), Counter(read_bytes=1), Counter(read_bytes=2))
     assert indexes(job) == []
+
+
+def test_an_estimate_comes_from_the_newest_others(
+    long_lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, new = long_lake.job("logistic"), f"{LAST + timedelta(days=1)}"
+    long_lake.write(new, make_frame(20))
+
+    plan = plan_backfill(job, long_lake.cache, [new])
+    assert [item.action for item in plan.items] == ["score"]
+    assert plan.estimated_s() is not None
+
+    nothing = plan_backfill(job, long_lake.cache, [f"{LAST}"])
+    assert nothing.estimated_s() == 0.0
+
+    monkeypatch.setattr(backfill, "LISTED_ALONE", 0)
+    assert plan_backfill(job, long_lake.cache, [new]) == plan, "all runs took the same time"
+
+
+def test_a_plan_lists_the_names_of_an_input_once(long_lake: Lake, calls: Counter[str]) -> None:
+    job = long_lake.job("logistic")
+    (planned,) = plan_runs(job, [f"{LAST}"], pool=long_lake.pool, cache=long_lake.cache)
+    assert planned.action == "skip"
+    assert calls["list_names"] == 1
 
 
 def test_plans_and_cleaning_read_no_records_that_the_index_knows(

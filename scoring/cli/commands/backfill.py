@@ -8,7 +8,6 @@ from pathlib import Path
 
 import typer
 
-from nightscore.cli.progress_bar import progress
 from nightscore.cli.records import exit_code
 from nightscore.cli.resolve import load, log_to, model_cache
 from nightscore.cli.show import (
@@ -31,7 +30,6 @@ from nightscore.operations.backfill import (
     plan_backfill,
     values_between,
 )
-from nightscore.operations.backfill_runner import score_items
 from nightscore.outputs.guarantees import missing_guarantees
 from nightscore.process import count_startup
 from nightscore.schemas.job import ScoringJob
@@ -65,6 +63,10 @@ def backfill(
 
     manifests: list[Manifest] = []
     if not dry_run:
+        # With the engine: a dry run needs none.
+        from nightscore.cli.progress_bar import progress
+        from nightscore.operations.backfill_runner import score_items
+
         count_startup()
         n_runs = len(plan.to_score)
         with progress(quiet=as_json or verbose, n_rows=plan.n_rows, n_runs=n_runs) as listener:
