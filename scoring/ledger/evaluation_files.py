@@ -9,13 +9,14 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from nightscore.errors import ConflictError, LocationNotFoundError, ScoringError
 from nightscore.ledger.layout import LABELS_INDEX, RUN_ID, evaluation_path
 from nightscore.ledger.manifest_files import map_records
+from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.manifest import read_record
 from nightscore.schemas.partition import encode_folder
@@ -124,6 +125,18 @@ def remember_labels(store: Store, known: Mapping[str, KnownLabels]) -> None:
     text = json.dumps([INDEX_VERSION, digests]).encode()
     with contextlib.suppress(ScoringError):
         store.write_bytes(LABELS_INDEX, gzip.compress(text, 1, mtime=0))
+
+
+def evaluations_of(
+    workspace: Workspace, values: Iterable[str | None]
+) -> dict[str, EvaluationRecord]:
+    """The newest evaluation of each of these partitions that has one, by the run it is of."""
+    by_folder = list_evaluations(workspace.state)
+    folders = {workspace.folder(value) for value in values}
+    newest = [files[-1] for folder, files in by_folder.items() if folder in folders]
+
+    records = read_evaluations(workspace.state, newest)
+    return {record.run_id: record for record in records}
 
 
 def newest_evaluations(store: Store, moment: datetime | None) -> list[EvaluationRecord]:

@@ -1,19 +1,26 @@
 """How right a model is likely to be, by partition, from what runs and its baseline have stored.
 
-No row and no label is read.
+No row and no label is read. What came true, if it was evaluated, stands beside it.
 """
 
-from collections.abc import Iterable, Sequence
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from nightscore.errors import InputError, PartitionNotFoundError
+from nightscore.ledger.evaluation_files import evaluations_of
 from nightscore.ledger.timeline import Timeline
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
-from nightscore.monitoring.performance.estimates.binary import baseline_metrics, estimate_metrics
+from nightscore.monitoring.performance.estimates.binary import (
+    OF_THRESHOLD,
+    baseline_metrics,
+    estimate_metrics,
+)
 from nightscore.monitoring.performance.estimates.of_runs import RunScores
 from nightscore.monitoring.performance.estimates.placement import Placement, add_up
 from nightscore.schemas.decision import Decision
+from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.model_uri import exact_uri
@@ -34,6 +41,25 @@ class PartitionPerformance:
     estimated: tuple[MetricRecord, ...] = ()
     note: str = ""
     """Why nothing is estimated."""
+    realised: tuple[MetricRecord, ...] = ()
+    """What came true, by the newest evaluation of these results. Empty: there is none."""
+    labelled_share: float | None = None
+    """Share of the predictions whose label is known in that evaluation."""
+    is_matured: bool = False
+    """All labels should be known by then. Early ones may be a selection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackRecord:
+    """How right the estimates of one metric were, over the matured partitions."""
+
+    metric: str
+    n_partitions: int
+    n_within: int
+    """Partitions whose realised value is within the band of the estimate."""
+    mean_absolute_error: float
+    mean_error: float
+    """Estimated minus realised: positive if the estimates promise too much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +83,8 @@ class Performance:
     """In their order."""
     models: tuple[ModelPerformance, ...]
     """In the order in which they were first used."""
+    track_records: tuple[TrackRecord, ...] = ()
+    """Of each metric that was estimated and came true somewhere."""
 
 
 def recorded_between(
@@ -104,7 +132,12 @@ def estimate_performance(job: ScoringJob, values: Sequence[str], cache: ModelCac
     if not manifests:
         raise _nothing_published(job, values)
 
-    return _Estimation(RunScores(timeline.workspace, cache), job.decision).of(manifests)
+    evaluations = {}
+    if job.labels is not None:
+        evaluations = evaluations_of(timeline.workspace, values)
+
+    scores = RunScores(timeline.workspace, cache)
+    return _Estimation(scores, job.decision, evaluations).of(manifests)
 
 
 @dataclass(slots=True)
@@ -113,6 +146,8 @@ class _Estimation:
 
     scores: RunScores
     decision: Decision
+    evaluations: dict[str, EvaluationRecord]
+    """What came true, by run."""
     placed: dict[str, list[tuple[Manifest, Placement]]] = field(default_factory=dict)
     """The runs whose scores could be placed, by model version."""
     errors: list[InputError] = field(default_factory=list)
@@ -125,7 +160,9 @@ class _Estimation:
             raise self.errors[-1]
 
         models = tuple(self._model(model) for model in self.placed)
-        return Performance(partitions=partitions, models=models)
+        return Performance(
+            partitions=partitions, models=models, track_records=tuple(_track_records(partitions))
+        )
 
     def _partition(self, manifest: Manifest) -> PartitionPerformance:
         partition = PartitionPerformance(
@@ -133,6 +170,10 @@ class _Estimation:
             run_id=manifest.run_id,
             model=exact_uri(manifest.model.name, manifest.model.version),
         )
+
+        evaluation = self.evaluations.get(manifest.run_id)
+        if evaluation is not None:
+            partition = self._with_outcomes(partition, evaluation)
 
         try:
             placement = self.scores.placement(manifest)
@@ -147,6 +188,23 @@ class _Estimation:
 
         return replace(partition, n_rows=placement.n_rows, estimated=tuple(estimated))
 
+    def _with_outcomes(
+        self, partition: PartitionPerformance, evaluation: EvaluationRecord
+    ) -> PartitionPerformance:
+        """What came true. Metrics of another threshold or other values are left out."""
+        same = evaluation.metrics
+        if evaluation.threshold != self.decision.threshold:
+            same = tuple(metric for metric in same if metric.name not in OF_THRESHOLD)
+        if evaluation.values != self.decision.values:
+            same = tuple(metric for metric in same if metric.name != "value")
+
+        return replace(
+            partition,
+            realised=same,
+            labelled_share=evaluation.counts.share,
+            is_matured=evaluation.is_matured,
+        )
+
     def _model(self, model: str) -> ModelPerformance:
         placed = self.placed[model]
         calibration = self.scores.calibration(placed[0][0])
@@ -159,6 +217,34 @@ class _Estimation:
             estimated=tuple(estimate_metrics(together, calibration, self.decision)),
             baseline=tuple(baseline_metrics(calibration, self.decision)),
         )
+
+
+def _track_records(partitions: Iterable[PartitionPerformance]) -> Iterator[TrackRecord]:
+    """Metric by metric, estimates against what came true."""
+    pairs: dict[str, list[tuple[MetricRecord, float]]] = {}
+    for partition in partitions:
+        realised = {metric.name: metric.value for metric in partition.realised}
+
+        for estimate in partition.estimated:
+            value = realised.get(estimate.name)
+            if partition.is_matured and value is not None and estimate.value is not None:
+                pairs.setdefault(estimate.name, []).append((estimate, value))
+
+    for name, found in pairs.items():
+        errors = [(estimate.value or 0.0) - value for estimate, value in found]
+        yield TrackRecord(
+            metric=name,
+            n_partitions=len(found),
+            n_within=sum(_is_within(estimate, value) for estimate, value in found),
+            mean_absolute_error=statistics.fmean(map(abs, errors)),
+            mean_error=statistics.fmean(errors),
+        )
+
+
+def _is_within(estimate: MetricRecord, value: float) -> bool:
+    if estimate.low is None or estimate.high is None:
+        return False
+    return estimate.low <= value <= estimate.high
 
 
 def _nothing_published(job: ScoringJob, values: Sequence[str]) -> PartitionNotFoundError:

@@ -1,13 +1,16 @@
 """Estimated performance of published partitions, from stored profiles alone."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
+import polars as pl
 import pytest
 
 from nightscore.errors import InputError, PartitionNotFoundError
 from nightscore.monitoring.performance.estimates.wording import CONCEPT_DRIFT, headlines
 from nightscore.operations.baseline import record_baseline
+from nightscore.operations.evaluate import evaluate
 from nightscore.operations.history import run_history
 from nightscore.operations.performance import (
     Performance,
@@ -20,6 +23,7 @@ from nightscore.schemas.performance import EstimateRecord
 from tests.cli.test_commands import answer, nightscore, save
 from tests.support.lake import Lake
 from tests.support.models import copy_registry, make_frame
+from tests.support.outcomes import labelled_job, write_labels
 
 DAYS = ("2024-02-28", "2024-02-29")
 
@@ -55,7 +59,8 @@ def estimate_of(job: ScoringJob, day: str) -> EstimateRecord | None:
 def test_past_partitions_are_estimated_once_the_baseline_has_labels(
     own: Lake, tmp_path: Path
 ) -> None:
-    job = own.job(decision=Decision(threshold=0.4).model_dump())
+    decision = Decision(threshold=0.4).model_dump()
+    job = labelled_job(own, labels={"column": "came_true"}, decision=decision)
     truth = {day: labelled(1_500, seed=seed) for seed, day in enumerate(DAYS)}
     own.write(DAYS[0], truth[DAYS[0]].drop(columns="came_true"))
     own.run(job, DAYS[0])
@@ -101,6 +106,25 @@ def test_past_partitions_are_estimated_once_the_baseline_has_labels(
         assert accuracy.high is not None
         assert accuracy.low <= right.mean() <= accuracy.high
 
+    labels = [truth[day][["id", "came_true"]].assign(ds=day) for day in DAYS]
+    outcomes = pl.from_pandas(pd.concat(labels)).with_columns(pl.col("came_true").cast(pl.Int64))
+    write_labels(own, outcomes)
+    evaluate(job, datetime(2024, 3, 20, tzinfo=UTC)).check()
+    known = estimate(own, job)
+    for partition in known.partitions:
+        came_true = {metric.name: metric.value for metric in partition.realised}
+        right = (predictions[predictions["ds"] == partition.partition]).set_index("id")
+        labels_of_day = truth[partition.partition].set_index("id")["came_true"]
+        is_right = (right["probability"] > 0.4) == labels_of_day.reindex(right.index)
+        assert came_true["accuracy"] == pytest.approx(is_right.mean())
+        assert (partition.labelled_share, partition.is_matured) == (1.0, True)
+
+    record = {record.metric: record for record in known.track_records}["accuracy"]
+    assert (record.n_partitions, record.n_within) == (2, 2)
+    assert 0 <= abs(record.mean_error) <= record.mean_absolute_error < 0.05
+    other = job.model_copy(update={"decision": Decision(threshold=0.5)})
+    assert "accuracy" not in {one.name for one in estimate(own, other).partitions[0].realised}
+
     path = str(save(job, tmp_path))
     document = answer(own, "performance", path)
     assert [one["partition"] for one in document["partitions"]] == [*DAYS]
@@ -119,6 +143,7 @@ def test_past_partitions_are_estimated_once_the_baseline_has_labels(
         shown = nightscore(own, *arguments).stdout
         assert "AUC" in shown
         assert "concept drift" in shown
+        assert arguments[0] == "report" or "came true" in shown
         assert "baseline" in shown
     assert nightscore(own, "performance", path, DAYS[1], "--from", DAYS[0]).returncode == 2
 

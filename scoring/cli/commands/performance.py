@@ -20,17 +20,17 @@ from nightscore.monitoring.performance.estimates.wording import (
 )
 from nightscore.operations.performance import (
     ModelPerformance,
+    PartitionPerformance,
     Performance,
     estimate_performance,
     recorded_between,
 )
-from nightscore.reports.series import sparkline
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.performance import MetricRecord
 
 OVER_TIME = ("roc_auc", "log_loss", "accuracy", "f1", "value")
 """Metrics that are shown for several partitions. A partition alone, and --json, show all."""
-ALL_METRICS = ("metric", "estimated", "95 % band", "baseline", "note")
+ALL_METRICS = ("metric", "estimated", "95 % band", "came true", "baseline", "note")
 
 
 def performance(
@@ -78,7 +78,7 @@ def _values(
 def _document(found: Performance) -> dict[str, Any]:
     def as_document(record: Any) -> dict[str, Any]:
         fields = asdict(record)
-        for name in ("estimated", "baseline"):
+        for name in ("estimated", "baseline", "realised"):
             if name in fields:
                 metrics: Sequence[MetricRecord] = fields[name]
                 fields[name] = [json.loads(metric.model_dump_json()) for metric in metrics]
@@ -87,6 +87,7 @@ def _document(found: Performance) -> dict[str, Any]:
     return {
         "partitions": [as_document(partition) for partition in found.partitions],
         "models": [as_document(model) for model in found.models],
+        "track_records": [asdict(record) for record in found.track_records],
         "note": CONCEPT_DRIFT,
     }
 
@@ -104,6 +105,7 @@ def _print_one(spec: ScoringJob, found: Performance) -> None:
                 "metric": LABELS[metric.name],
                 "estimated": show_number(metric.value),
                 "95 % band": show_band(metric),
+                "came true": _came_true(partition, metric.name),
                 "baseline": show_number(baseline[metric.name].value)
                 if metric.name in baseline
                 else "",
@@ -113,6 +115,7 @@ def _print_one(spec: ScoringJob, found: Performance) -> None:
 
     print_table(f"Estimated performance of {spec.name}, {partition.partition}", ALL_METRICS, rows)
     out.print(f"{counted(partition.n_rows, 'row')} scored with {partition.model}")
+    _print_coverage(partition)
     out.print(CONCEPT_DRIFT)
 
 
@@ -123,6 +126,12 @@ def _print_several(spec: ScoringJob, found: Performance) -> None:
     rows = []
     for partition in found.partitions:
         cells = _cells(partition.estimated, shown)
+
+        for name in shown:
+            realised = _came_true(partition, name)
+            if realised:
+                cells[LABELS[name]] += f", came true {realised}"
+
         note = partition.note or _notes(partition.estimated, shown)
         count = show_count(partition.n_rows) if partition.estimated else ""
         rows.append({"partition": partition.partition, "rows": count, **cells, "note": note})
@@ -133,11 +142,33 @@ def _print_several(spec: ScoringJob, found: Performance) -> None:
     columns = ("partition", "rows", *labels, "note")
     print_table(f"Estimated performance of {spec.name}, with 95 % bands", columns, rows)
 
-    for name in shown:
-        line = sparkline([_value(partition.estimated, name) for partition in found.partitions])
-        out.print(f"{LABELS[name]:<22}{line}")
+    for record in found.track_records:
+        if record.metric in shown:
+            out.print(
+                f"{LABELS[record.metric]}: {record.n_within} of "
+                f"{counted(record.n_partitions, 'matured partition')} came true within the band; "
+                f"estimates were off by {show_number(record.mean_absolute_error)} on average"
+            )
 
     out.print(CONCEPT_DRIFT)
+
+
+def _came_true(partition: PartitionPerformance, name: str) -> str:
+    """The realised value; empty if it is not known."""
+    value = _value(partition.realised, name)
+    if value is None:
+        return ""
+    return show_number(value) if partition.is_matured else f"{show_number(value)} so far"
+
+
+def _print_coverage(partition: PartitionPerformance) -> None:
+    if partition.labelled_share is None:
+        return
+
+    known = f"{partition.labelled_share:.1%} of the labels are known"
+    if not partition.is_matured:
+        known += ", and more are to come: early labels may be a selection"
+    out.print(known)
 
 
 def _model_rows(model: ModelPerformance, shown: Sequence[str]) -> list[dict[str, Any]]:
