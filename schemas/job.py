@@ -355,6 +355,12 @@ class ScoringJob(Record):
     version, and after a change of the libraries, the first rows of each shard are checked against
     the model's own library; if they differ, the library scores everything. `library`: always use
     the library. Trees give the same bits either way, so changing this scores nothing again."""
+    repeated_rows: Literal["auto", "each"] = "auto"
+    """How rows are predicted that are equal in all features, where the model's own library
+    predicts. `auto`: once in a batch, if that pays: the model is slow, and at least half of the
+    rows repeat. This is measured on the first rows, which are also compared with predictions of
+    each row. Models that run code of their own predict each row. `each`: predict each row by
+    itself, always. The predictions are the same, so changing this scores nothing again."""
     allow_pickle: Flag = False
     """Load a model that runs code when it is loaded (a pickle) although its version is not pinned.
     A pinned version (`nightscore pin`) does not need this: somebody has vouched for its bytes."""

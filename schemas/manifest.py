@@ -152,6 +152,11 @@ class PredictorRecord(Stored):
     their values."""
     trouble: str = ""
     """Error of the compiled predictor on a batch that the library then predicted."""
+    rows_repeated: int = 0
+    """Rows that the library did not predict, since an equal row of their batch was."""
+    why_each_row: str = ""
+    """Why the library predicted each row by itself, at least from some batch on. Empty: it did not,
+    or nothing was measured."""
 
 
 class GateRecord(Stored):

@@ -34,6 +34,10 @@ def merge_predictors(records: Iterable[PredictorRecord]) -> PredictorRecord | No
         speed_up=round(library_s / compiled_s, 1) if compiled_s else None,
         rows_by_library=sum(record.rows_by_library for record in all_records),
         trouble=next((record.trouble for record in all_records if record.trouble), ""),
+        rows_repeated=sum(record.rows_repeated for record in all_records),
+        why_each_row=next(
+            (record.why_each_row for record in by_library if record.why_each_row), ""
+        ),
     )
 
 

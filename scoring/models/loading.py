@@ -12,6 +12,7 @@ from nightscore.models.flavor import Flavor
 from nightscore.models.flavor_catalog import flavor_named, flavor_of
 from nightscore.models.mlmodel import MlModel, read_mlmodel
 from nightscore.models.protocol import CompiledPredictor, Predictor
+from nightscore.models.repeated_rows import RepeatFindings
 from nightscore.process import peak_resident_bytes, unlimited_address_space
 from nightscore.schemas.manifest import PredictorRecord
 from nightscore.schemas.model import ModelFacts
@@ -51,7 +52,11 @@ class LoadedModel:
         """How the compiled form compared with the library. None: nobody has compared them yet."""
         self.fallback_reason = fallback_reason or facts.fallback_reason
         """Why the library predicts. Empty: the compiled form does."""
+        self.repeats: RepeatFindings | None = None
+        """Of equal rows; None: code of the model's own may look at more than one row."""
 
+        if not flavor_named(facts.flavor).runs_own_code:
+            self.repeats = RepeatFindings()
         if not self.fallback_reason:
             self._open_form(is_fresh=is_fresh)
         if self.form is None or self.checked is None:

@@ -163,7 +163,8 @@ def _score_again(
         # The last bits of a dense linear model depend on what computed them.
         predictor = request.manifest.predictor
         is_compiled = predictor is not None and predictor.engine == "compiled"
-        changes = {"engine": "auto" if is_compiled else "library"}
+        engine = "auto" if is_compiled else "library"
+        changes = {"engine": engine, "repeated_rows": "each"}
         scratch = Workspace(scratch_job(job, folder).model_copy(update=changes))
 
         # The cached form of the model would agree with itself, whoever has written it.

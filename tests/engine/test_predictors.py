@@ -172,6 +172,7 @@ def test_a_custom_pyfunc_model_scores(lake: Lake, tmp_path: Any) -> None:
         )
         client = mlflow.MlflowClient(tracking_uri=lake.registry, registry_uri=lake.registry)
         register(client, "doubler", tmp_path / "doubler")
+    frame = pd.concat([frame] * 20, ignore_index=True)
     lake.write(DAY, frame)
     job = lake.job("doubler")
 
@@ -179,4 +180,7 @@ def test_a_custom_pyfunc_model_scores(lake: Lake, tmp_path: Any) -> None:
 
     assert manifest.error is None
     assert manifest.model.flavor == "python_function"
+    assert manifest.predictor is not None
+    assert manifest.predictor.rows_repeated == 0, "its code may look at more than one row"
+    assert manifest.predictor.why_each_row == ""
     assert np.array_equal(lake.read(job)["prediction"], frame["a"] * 2)

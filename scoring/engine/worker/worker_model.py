@@ -41,7 +41,12 @@ def predictor_of(task: ShardTask) -> CheckedPredictor:
         task.model_folder, task.facts, task.fallback_reason, is_fresh=task.is_fresh
     )
     types = task.contract.feature_types()
-    return CheckedPredictor(model, types, is_unchecked=task.is_unchecked)
+    return CheckedPredictor(
+        model,
+        types,
+        is_unchecked=task.is_unchecked,
+        predicts_each_row=task.job.repeated_rows == "each",
+    )
 
 
 def library_predictor(

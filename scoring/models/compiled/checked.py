@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from nightscore.models.compiled.flat import CompiledForm
 from nightscore.models.protocol import Answer, CompiledPredictor, Predictor
+from nightscore.models.repeated_rows import OncePredictor, RepeatFindings
 from nightscore.schemas.manifest import PredictorRecord
 
 CHECK_ROWS = 1_024
@@ -28,6 +29,8 @@ class OpenModel(Protocol):
     """How the compiled form compared with the library; None: they were not compared yet."""
     fallback_reason: str
     """Why the library predicts; empty: the compiled form does."""
+    repeats: RepeatFindings | None
+    """Of equal rows; None: each row is predicted, since code of the model's own may look at all."""
 
     def library_predictor(self) -> Predictor:
         """The library's own predictor, with buffers of its own."""
@@ -61,7 +64,12 @@ class CheckedPredictor:
     """Compares first rows with the library. After any difference the library predicts."""
 
     def __init__(
-        self, model: OpenModel, types: Mapping[str, pa.DataType], *, is_unchecked: bool = False
+        self,
+        model: OpenModel,
+        types: Mapping[str, pa.DataType],
+        *,
+        is_unchecked: bool = False,
+        predicts_each_row: bool = False,
     ) -> None:
         """Make a predictor for one thread.
 
@@ -70,14 +78,18 @@ class CheckedPredictor:
             types: The type of each feature as the library gets it.
             is_unchecked: Compare even if they were compared before. A run some of whose shards were
                 compared is a first run for its other shards.
+            predicts_each_row: Equal rows are predicted each by itself.
         """
         self._model = model
         self._library: Predictor
         self._active: Predictor
         self._compiled: CompiledPredictor | None = None
+        self._once: OncePredictor | None = None
 
         if model.form is None:
             self._active = self._library = Decoded(model.library_predictor(), types)
+            if model.repeats is not None and not predicts_each_row:
+                self._active = self._once = OncePredictor(self._library, model.repeats)
             self._record = PredictorRecord(engine="library", why=model.fallback_reason)
             return
 
@@ -97,6 +109,13 @@ class CheckedPredictor:
     @property
     def record(self) -> PredictorRecord:
         """What has predicted so far."""
+        if self._once is not None:
+            found = {
+                "rows_repeated": self._once.n_repeated,
+                "why_each_row": self._once.why_each_row,
+            }
+            return self._record.model_copy(update=found)
+
         if self._compiled is None or self._active is not self._compiled:
             return self._record
 
