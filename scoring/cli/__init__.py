@@ -90,4 +90,6 @@ def _start_processes(command: Command) -> None:
 
     from nightscore.cli.early_processes import start_early
 
-    start_early(with_worker=command.scores)
+    # A backfill scores two small partitions at once, each by a worker of its own.
+    n_scoring = 2 if command is COMMANDS["backfill"] else 1
+    start_early(n_workers=n_scoring if command.scores else 0)

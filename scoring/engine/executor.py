@@ -60,19 +60,26 @@ some."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where Linux keeps named semaphores)
 
 
-class _EarlyWorker:
-    """A process that nobody has asked for yet."""
+class _EarlyWorkers:
+    """Processes that nobody has asked for yet, each in an executor of its own."""
 
     def __init__(self) -> None:
-        self.executor: Any = None
+        self._waiting: list[Any] = []
+
+    def add(self, executor: Any) -> None:
+        self._waiting.append(executor)
+
+    @property
+    def executor(self) -> Any:
+        """The next one; None if there is none, or if somebody has taken it."""
+        return self._waiting[0] if self._waiting else None
 
     def take(self) -> Any:
-        """Its executor; None if there is none, or if somebody has taken it."""
-        executor, self.executor = self.executor, None
-        return executor
+        """Take the next one."""
+        return self._waiting.pop(0) if self._waiting else None
 
 
-_early = _EarlyWorker()
+_early = _EarlyWorkers()
 
 
 def start_early() -> None:
@@ -82,17 +89,21 @@ def start_early() -> None:
     """
     # Who needs a worker asks again, and then learns why there is none.
     with contextlib.suppress(WorkerError):
-        _early.executor = _start(1)
-        _early.executor.submit(import_engine)
+        executor = _start(1)
+        executor.submit(import_engine)
+        _early.add(executor)
 
 
 def fork_early() -> None:
-    """Fork one worker from this process, which has one thread and has imported the engine."""
+    """Fork one worker from this process, which has one thread and has imported the engine.
+
+    Each executor of one process takes one, as long as there are some.
+    """
     driver = os.getpid()
 
     # Who needs a worker asks again, and then learns why there is none.
     with contextlib.suppress(OSError), _ctrl_c_ignored():
-        _early.executor = ForkedExecutor(lambda: _prepare_forked(driver))
+        _early.add(ForkedExecutor(lambda: _prepare_forked(driver)))
 
 
 @contextlib.contextmanager
@@ -125,9 +136,8 @@ def has_own_memory() -> bool:
 
 
 def end_early() -> None:
-    """End the early worker, if nobody took it."""
-    executor = _early.take()
-    if executor is not None:
+    """End the early workers that nobody took."""
+    while (executor := _early.take()) is not None:
         end_executor(executor)
 
 

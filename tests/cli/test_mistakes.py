@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 import typer.main
 
+import nightscore.cli
+from nightscore.cli import early_processes
 from nightscore.cli.app import build_app, run_command_line
 from nightscore.cli.command_catalog import COMMANDS
 from nightscore.cli.corrections import correct
 from nightscore.cli.job_names import complete_jobs
 from nightscore.cli.tokens import with_partition
 from nightscore.cli.well_formed import FLAGS, OPTIONS, job_of
+from nightscore.operations.backfill_runner import AT_ONCE
 from nightscore.operations.history import run_history
 from nightscore.schemas.dates import nearest_date, readings
 from tests.cli.test_commands import save
@@ -320,6 +323,23 @@ def test_the_scoring_commands_have_no_option_that_early_starts_do_not_know() -> 
 )
 def test_processes_start_early_for_well_formed_calls_alone(words: str, job: str | None) -> None:
     assert job_of(words.split()) == job
+
+
+@pytest.mark.parametrize(("more", "n_workers"), [("", [2]), (" --dry-run", [])])
+def test_a_backfill_starts_a_worker_early_for_each_partition_that_it_scores_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, more: str, n_workers: list[int]
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(
+        early_processes, "start_early", lambda *, n_workers: asked.append(n_workers)
+    )
+    words = f"nightscore backfill job.yaml --from 2024-02-29 --to 2024-03-01{more}"
+    monkeypatch.setattr(sys, "argv", words.split())
+
+    nightscore.cli._start_processes(COMMANDS["backfill"])
+
+    assert asked == n_workers
+    assert {*asked} <= {AT_ONCE}
 
 
 @pytest.mark.slow

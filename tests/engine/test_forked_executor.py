@@ -98,6 +98,27 @@ assert executor.grow_executor(worker, 2) == "2" and not children()
 """)
 
 
+def test_each_executor_takes_one_of_several_early_workers() -> None:
+    check("""
+executor.fork_early()
+executor.fork_early()
+first, second = executor.open_executor(1), executor.open_executor(1)
+assert isinstance(second, ForkedExecutor) and first.pid != second.pid
+assert first.submit(os.getpid).result(20) == first.pid
+assert second.submit(os.getpid).result(20) == second.pid
+executor._start = str  # in place of loky's
+assert executor.open_executor(1) == "1"
+
+executor.end_executor(first)
+assert second.submit(os.getpid).result(20) == second.pid
+executor.end_executor(second)
+executor.fork_early()
+executor.fork_early()
+executor.end_early()
+assert not children()
+""")
+
+
 def test_a_process_with_threads_is_not_forked() -> None:
     check("""
 assert forked_process.can_fork()
@@ -133,7 +154,7 @@ def test_a_command_forks_after_its_imports_which_start_no_thread() -> None:
     check("""
 from nightscore.cli.early_processes import start_early
 
-start_early(with_worker=True)
+start_early(n_workers=1)
 (parser,) = client._idle
 assert isinstance(parser._process, forked_process.ForkedProcess)
 worker = executor.open_executor(1)
@@ -154,7 +175,7 @@ os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
 import pyarrow
 from nightscore.cli.early_processes import start_early
 
-start_early(with_worker=False)
+start_early(n_workers=0)
 (parser,) = client._idle
 assert not isinstance(parser._process, forked_process.ForkedProcess)
 client.end_all()
