@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench import drift_cost, prefect_overhead, ten_terabytes
+from tests.bench import drift_cost, metrics_cost, prefect_overhead, ten_terabytes
 from tests.bench.bars import report as bars
 from tests.bench.bars import sizes as bar_sizes
 from tests.bench.engine.measure import SIZES, measure
@@ -20,7 +20,7 @@ FOLDER = Path(".bench")
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
-    names = ["prefect", "drift", "plan", "engine", "bars"]
+    names = ["prefect", "drift", "plan", "metrics", "engine", "bars"]
     parser.add_argument(
         "name", nargs="*", choices=names, help="which; none: all but bars, one after another"
     )
@@ -50,6 +50,7 @@ def main() -> None:
         ),
         "drift": (lambda: drift_cost.measure(repeats), drift_cost.show),
         "plan": (lambda: ten_terabytes.measure(options.files, options.remote), ten_terabytes.show),
+        "metrics": (lambda: metrics_cost.measure(repeats), metrics_cost.show),
     }
     FOLDER.mkdir(exist_ok=True)
     for name in options.name or [*ways, "engine"]:
