@@ -34,6 +34,7 @@ from nightscore.operations.verify import verify
 from nightscore.outputs import duplicates
 from nightscore.outputs.duplicates import find_duplicates
 from nightscore.profiles.column_records import merge_records, prediction_records
+from nightscore.profiles.hashes import BLOCK_VALUES
 from nightscore.runs.gate_declaration import FinishedRun
 from nightscore.runs.gates import check_gates
 from nightscore.schemas.job import ScoringJob
@@ -279,6 +280,33 @@ def test_rows_and_scores_against_the_days_before(lake: Lake) -> None:
     assert manifest.status == "published"
     assert not gate(manifest, "score_shift of prediction").passed
     assert any("score_shift of prediction" in warning for warning in manifest.warnings)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.float64(), pa.float32(), pa.int64(), pa.dictionary(pa.int32(), pa.float64())]
+)
+def test_predictions_of_several_blocks_are_recorded_as_by_numpy(kind: pa.DataType) -> None:
+    rng = np.random.default_rng(0)
+    size = 2 * BLOCK_VALUES + 300
+    stored = rng.integers(-1_000, 1_000, size).astype(np.float64)
+    if pa.types.is_floating(kind):
+        stored[:BLOCK_VALUES] = np.nan  # a block without a finite value
+        stored[-1] = math.inf
+    is_null = rng.random(size) < 0.1
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    array = pa.array(stored, mask=is_null).cast(plain)
+    array = array.dictionary_encode() if pa.types.is_dictionary(kind) else array
+    column = pa.chunked_array([array.slice(0, 9_000), array.slice(9_000)])
+
+    (record,) = prediction_records(pa.table({"p": column}))
+
+    finite = stored[np.isfinite(stored) & ~is_null]
+    assert (record.rows, record.finite) == (size, len(finite))
+    assert record.infinite == int(np.isinf(stored[~is_null]).sum())
+    assert record.missing == size - len(finite) - record.infinite
+    assert (record.low, record.high) == (finite.min(), finite.max())
+    assert record.mean == pytest.approx(finite.mean(), rel=1e-12)
+    assert record.squares == pytest.approx(np.square(finite - finite.mean()).sum(), rel=1e-12)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50), st.integers(0, 50))
