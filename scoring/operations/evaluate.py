@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 EVALUATION_VERSION = "1"
 """Part of the digest of an evaluation's work. Raised when the same labels give other records."""
 
+HASH_SEEDS = (1, 2)
+DIGESTED_AT_ONCE = 1_000_000
+"""Labels whose hashes are in memory at once."""
+
 Value = str | None
 
 
@@ -346,8 +350,17 @@ class _Reading:
 def _content_digest(rows: "pl.DataFrame") -> str:
     """A digest of labels, whatever their order and the files that they are in."""
     columns = ",".join(f"{name}:{dtype}" for name, dtype in sorted(rows.schema.items()))
-    parts = [columns, str(rows.height)]
-    for seed in (1, 2):
-        hashes = rows.select(sorted(rows.columns)).hash_rows(seed)
-        parts.append(str(hashes.sum()))
+    ordered = rows.select(sorted(rows.columns))
+    sums = dict.fromkeys(HASH_SEEDS, 0)
+
+    for some in ordered.iter_slices(DIGESTED_AT_ONCE):
+        for seed in HASH_SEEDS:
+            sums[seed] += _sum_of_hashes(some, seed)
+
+    parts = [columns, str(rows.height), *(str(total % 2**64) for total in sums.values())]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
+
+
+def _sum_of_hashes(rows: "pl.DataFrame", seed: int) -> int:
+    """The sum of the rows' hashes, modulo 2 to the power of 64."""
+    return int(rows.hash_rows(seed).sum()) % 2**64

@@ -125,7 +125,7 @@ def _classes_of(predictions: "pl.DataFrame") -> dict[str, float]:
     """The predicted classes, each with the mean probability of the second class."""
     import polars as pl
 
-    means = predictions.drop_nulls(PREDICTED).group_by(PREDICTED).agg(pl.col(SCORE).mean())
+    means = predictions.group_by(PREDICTED).agg(pl.col(SCORE).mean()).drop_nulls(PREDICTED)
     names = means[PREDICTED].cast(pl.String).to_list()
     return dict(zip(names, means[SCORE].to_list(), strict=True))
 

@@ -17,9 +17,12 @@ from nightscore.schemas.evaluation import OutcomeCounts
 if TYPE_CHECKING:
     import polars as pl
 
-ROWS_AT_ONCE = 4_000_000
+ROWS_AT_ONCE = 1_000_000
 """Rows of both sides that are joined at once. The index of a join takes more memory than the rows
 themselves, so more rows are divided by the hash of their keys."""
+MAX_PARTS = 65_536
+PART = "part"
+"""The column that says in which part a row is joined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,16 @@ def join_outcomes(
     import polars as pl
 
     n_rows = predictions.height + labels.height
-    n_parts = max(1, -(-n_rows // ROWS_AT_ONCE))
+    n_parts = min(max(1, -(-n_rows // ROWS_AT_ONCE)), MAX_PARTS)
+    predictions = _with_parts(predictions, keys, n_parts)
+    labels = _with_parts(labels, keys, n_parts)
     parts: list[pl.DataFrame] = []
     orphans: list[pl.DataFrame] = []
     settled: list[SettledLabels] = []
 
     for index in range(n_parts):
-        some = _part(predictions, keys, index, n_parts)
-        of_labels = settle(_part(labels, keys, index, n_parts), keys)
+        some = _part(predictions, index)
+        of_labels = settle(_part(labels, index), keys)
         joined = some.join(of_labels.frame, on=keys, how="left", maintain_order="left")
         _check_keys(joined, keys)
 
@@ -77,14 +82,25 @@ def join_outcomes(
     return Outcomes(frame, _counts(frame, settled, n_orphans, n_quarantined))
 
 
-def _part(frame: "pl.DataFrame", keys: Sequence[str], index: int, n_parts: int) -> "pl.DataFrame":
-    """The rows of one part. Equal keys are in the same one, and rows stay in order."""
+def _with_parts(frame: "pl.DataFrame", keys: Sequence[str], n_parts: int) -> "pl.DataFrame":
+    """The rows, and if there are several parts, in which one they are joined."""
     import polars as pl
 
     if n_parts == 1:
         return frame
+
     hashes = pl.struct(keys).hash() if len(keys) > 1 else pl.col(keys[0]).hash()
-    return frame.filter(hashes % n_parts == index)
+    return frame.with_columns((hashes % n_parts).cast(pl.UInt16).alias(PART))
+
+
+def _part(frame: "pl.DataFrame", index: int) -> "pl.DataFrame":
+    """The rows of one part. Equal keys are in the same one, and rows stay in order."""
+    import polars as pl
+
+    if PART not in frame.columns:
+        return frame
+
+    return frame.filter(pl.col(PART) == index).drop(PART)
 
 
 def _check_keys(joined: "pl.DataFrame", keys: Sequence[str]) -> None:
