@@ -206,7 +206,7 @@ def test_the_series_of_a_column(
     assert "seen now" in nightscore(lake, "history", path, DAYS[0]).stdout
     neither = nightscore(lake, "history", path, "probabilty")
     assert neither.returncode == 1
-    assert "no profiled column of this name" in neither.stderr
+    assert "no profiled column or metric of this name" in neither.stderr
     assert "%" not in neither.stderr, "an example is a date, not a pattern"
     page = tmp_path / "page.html"
     done = nightscore(lake, "report", path, DAYS[-1], "-o", str(page))
