@@ -6,7 +6,12 @@ from typing import Literal
 from nightscore.schemas.base_record import Stored
 from nightscore.schemas.decision import DecisionValues
 from nightscore.schemas.manifest import VersionedRecord
-from nightscore.schemas.performance import MetricRecord, SegmentRecord
+from nightscore.schemas.performance import (
+    CalibrationBinRecord,
+    ConfusionRecord,
+    MetricRecord,
+    SegmentRecord,
+)
 
 Task = Literal["binary", "classes", "regression"]
 """What the model predicts: one of two classes with a probability, a class, or a number."""
@@ -97,6 +102,10 @@ class EvaluationRecord(VersionedRecord):
     coverage: tuple[CoverageRecord, ...] = ()
     """By age, if the job's labels have `known_at`."""
     metrics: tuple[MetricRecord, ...] = ()
+    confusion: ConfusionRecord | None = None
+    """Of a binary model, at the threshold."""
+    calibration: tuple[CalibrationBinRecord, ...] = ()
+    """Of a binary model, by ascending score."""
     segments: tuple[SegmentRecord, ...] = ()
     """By the columns of `drift.segments` that the predictions carry, worst first."""
     notes: tuple[str, ...] = ()

@@ -44,6 +44,15 @@ class EstimateRecord(Stored):
     """The baseline's sha256."""
 
 
+class ConfusionRecord(Stored):
+    """Rows by what was predicted at the threshold, and what came."""
+
+    tp: float = 0.0
+    fp: float = 0.0
+    fn: float = 0.0
+    tn: float = 0.0
+
+
 class CalibrationBinRecord(Stored):
     """Rows of similar scores: what was predicted of them, and what came."""
 

@@ -226,6 +226,8 @@ class _Session:
             counts=realised.counts,
             coverage=realised.coverage,
             metrics=realised.metrics,
+            confusion=realised.confusion,
+            calibration=realised.calibration,
             segments=realised.segments,
             notes=realised.notes,
         )

@@ -77,6 +77,9 @@ def test_each_day_is_measured_once(bare_lake: Lake) -> None:
         assert value_of(record, "roc_auc") == pytest.approx(roc_auc_score(late, score))
         assert value_of(record, "brier") == pytest.approx(brier_score_loss(late, score))
         assert record.counts.labelled == 200
+        assert record.confusion is not None
+        assert record.confusion.tp == late.filter(score > 0.5).sum()
+        assert sum(one.n for one in record.calibration) == 200
         assert (record.model_version, record.is_matured) == ("3", True)
 
     again = evaluate(job, NOW + timedelta(days=1))

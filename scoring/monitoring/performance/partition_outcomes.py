@@ -29,7 +29,12 @@ from nightscore.monitoring.performance.realised import (
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.evaluation import CoverageRecord, OutcomeCounts
 from nightscore.schemas.manifest import Manifest
-from nightscore.schemas.performance import MetricRecord, SegmentRecord
+from nightscore.schemas.performance import (
+    CalibrationBinRecord,
+    ConfusionRecord,
+    MetricRecord,
+    SegmentRecord,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,6 +47,8 @@ class RealisedPerformance:
     measuring: Measuring
     counts: OutcomeCounts
     metrics: tuple[MetricRecord, ...]
+    confusion: ConfusionRecord | None = None
+    calibration: tuple[CalibrationBinRecord, ...] = ()
     segments: tuple[SegmentRecord, ...] = ()
     coverage: tuple[CoverageRecord, ...] = ()
     notes: tuple[str, ...] = ()
@@ -94,10 +101,14 @@ class PartitionOutcomes:
         measuring = measuring_of(columns, classes, self.workspace.job.decision)
         rows = labelled_rows(outcomes.frame, measuring)
 
+        metrics, confusion, calibration = _measure(measuring, rows)
+
         return RealisedPerformance(
             measuring=measuring,
             counts=outcomes.counts,
-            metrics=tuple(measuring.measure(rows)),
+            metrics=tuple(metrics),
+            confusion=confusion,
+            calibration=tuple(calibration),
             segments=tuple(measuring.measure_segments(rows)),
             coverage=tuple(coverage_by_age(outcomes.frame, since, now)),
             notes=tuple(self._notes(outcomes, rows.height, now - since)),
@@ -184,6 +195,19 @@ class PartitionOutcomes:
     @property
     def _segment_names(self) -> Sequence[str]:
         return self.predictions.columns.segments
+
+
+def _measure(
+    measuring: Measuring, rows: "pl.DataFrame"
+) -> tuple[list[MetricRecord], ConfusionRecord | None, list[CalibrationBinRecord]]:
+    """The metrics; of a binary model also the confusion and the calibration curve."""
+    if measuring.task != "binary":
+        return measuring.measure(rows), None, []
+
+    metrics, confusion, curve = measuring.measure_binary(rows)
+    if confusion is None:
+        return metrics, None, curve
+    return metrics, ConfusionRecord(**confusion._asdict()), curve
 
 
 def measuring_of(

@@ -11,7 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nightscore.monitoring.performance.label_rows import ACTED_ON, KNOWN_AT, LABEL
-from nightscore.monitoring.performance.metrics.binary import binary_by_segment, binary_metrics
+from nightscore.monitoring.performance.metrics.binary import (
+    BinaryPerformance,
+    binary_by_segment,
+    binary_performance,
+)
 from nightscore.monitoring.performance.metrics.classes import class_metrics
 from nightscore.monitoring.performance.metrics.regression import regression_metrics
 from nightscore.monitoring.performance.metrics.segments import Segments, by_segment, worst_first
@@ -64,15 +68,19 @@ class Measuring:
     def measure(self, rows: "pl.DataFrame") -> list[MetricRecord]:
         """The metrics of labelled rows."""
         if self.task == "binary":
-            return binary_metrics(
-                _floats(rows, SCORE),
-                rows[LABEL].to_numpy(),
-                threshold=self.threshold,
-                values=self.values,
-            )
+            return self.measure_binary(rows).metrics
         if self.task == "regression":
             return regression_metrics(_floats(rows, SCORE), _floats(rows, LABEL))
         return self._measure_classes(rows)
+
+    def measure_binary(self, rows: "pl.DataFrame") -> BinaryPerformance:
+        """The metrics, the confusion and the calibration curve of a binary model."""
+        return binary_performance(
+            _floats(rows, SCORE),
+            rows[LABEL].to_numpy(),
+            threshold=self.threshold,
+            values=self.values,
+        )
 
     def measure_segments(self, rows: "pl.DataFrame") -> list[SegmentRecord]:
         """The metrics of each segment, worst first."""
