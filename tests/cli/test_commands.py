@@ -378,10 +378,10 @@ assert not heavy, heavy
 def test_an_unexpected_error_is_a_message_and_a_trace_only_if_asked_for(tmp_path: Path) -> None:
     code = """
 import sys
-import nightscore.cli.commands.history as history
+import nightscore.cli.commands.runs as runs
 def broken(*args):
     raise ZeroDivisionError("an odd one")
-history.load = broken
+runs.load = broken
 from nightscore.cli import main
 sys.argv = ["nightscore", *sys.argv[1:]]
 main()

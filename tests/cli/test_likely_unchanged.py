@@ -82,7 +82,7 @@ def test_what_is_unclear_counts_as_new(job: Path, text: str) -> None:
     assert not has_records("https://example.org/job.yaml", ["https://example.org/job.yaml", DAY])
 
 
-@pytest.mark.parametrize("command", ["run", "partitions", "backfill"])
+@pytest.mark.parametrize("command", ["run", "runs", "partitions", "backfill"])
 def test_a_command_begins_without_the_engine(command: str) -> None:
     """Importing what it needs first: workers, plans and drift come when something is scored."""
     modules = (f"cli.commands.{command}", "models.flavors.sklearn", "outputs.delta_publisher")

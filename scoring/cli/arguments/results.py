@@ -47,7 +47,7 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List the runs of a job, newest first, including failed runs."""
-    from nightscore.cli.commands.history import runs as execute
+    from nightscore.cli.commands.runs import runs as execute
 
     execute(job, partition, limit, as_json)
 

@@ -1,8 +1,7 @@
-"""`nightscore runs` and `nightscore history`."""
+"""`nightscore history`."""
 
 import dataclasses
 import difflib
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -10,13 +9,13 @@ from nightscore.cli.figures import explain_figures
 from nightscore.cli.messages import say
 from nightscore.cli.realised import print_metric
 from nightscore.cli.resolve import load, read_value
-from nightscore.cli.show import counted, out, print_json, print_table
+from nightscore.cli.show import out, print_json, print_table
 from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
 from nightscore.inputs.values import check_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.monitoring.drift import statistic_catalog
 from nightscore.monitoring.drift.statistics.shared.statistic import Figure
-from nightscore.operations.history import newest_runs, run_history
+from nightscore.operations.history import run_history
 from nightscore.operations.metric_history import metric_history
 from nightscore.operations.report import ColumnDay, column_series, compared_columns
 from nightscore.operations.rollback import publications
@@ -24,69 +23,13 @@ from nightscore.outputs.publish import open_publisher
 from nightscore.reports.series import sparkline
 from nightscore.schemas.dates import is_like_a_date
 from nightscore.schemas.job import ScoringJob
-from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import show_value
 
-RUN_COLUMNS = (
-    "run",
-    "partition",
-    "status",
-    "started (UTC)",
-    "model",
-    "rows",
-    "quarantined",
-    "seconds",
-    "error",
-)
 SHOWN_DAYS = 30
 SEEN = "seen now"
 RESTORED = "restored above"
 """Readers see these results again, by the rollback that is listed as seen."""
 COMPARED_AGAIN = "compared again (UTC)"
-
-
-def runs(job: str, partition: str | None, limit: int, as_json: bool) -> None:
-    """Print the runs of a job, newest first."""
-    spec = load(job)
-
-    if partition:
-        value = read_value(spec, partition)
-        page = newest_runs(spec, value, everything=False, limit=limit)
-
-        if not page.manifests:
-            check_value(spec, value, "runs")
-    else:
-        page = newest_runs(spec, limit=limit)
-
-    if as_json:
-        print_json([json.loads(manifest.model_dump_json()) for manifest in page.manifests])
-        return
-
-    rows = [_run_row(manifest) for manifest in page.manifests]
-    print_table(f"Runs of {spec.name}", RUN_COLUMNS, rows)
-
-    if limit and page.n_runs > limit:
-        every = spec.command("runs", *([partition] if partition else []), "--limit", "0")
-        shown = f"the newest {len(rows):,} of {counted(page.n_runs, 'run')}"
-        out.print(f"These are {shown}; `{every}` lists all.")
-
-
-def _run_row(manifest: Manifest) -> dict[str, str]:
-    error = ""
-    if manifest.error:
-        error = manifest.error.message.splitlines()[0]
-
-    return {
-        "run": manifest.run_id,
-        "partition": show_value(manifest.partition),
-        "status": manifest.status,
-        "started (UTC)": manifest.started_at.strftime("%Y-%m-%d %H:%M:%S"),
-        "model": f"{manifest.model.name} {manifest.model.version}",
-        "rows": f"{manifest.counts.rows_scored:,}",
-        "quarantined": f"{manifest.counts.rows_quarantined:,}",
-        "seconds": f"{manifest.measures.total_s:.1f}",
-        "error": error,
-    }
 
 
 def history(
