@@ -86,8 +86,13 @@ class Profiler:
     A column that cannot be counted is reported, and the others are counted.
     """
 
-    def __init__(self, spec: ProfileSpec) -> None:
-        """Begin to count what the spec says."""
+    def __init__(self, spec: ProfileSpec, *, elapsed_s: float = 0.0) -> None:
+        """Begin to count what the spec says.
+
+        Args:
+            spec: What is counted.
+            elapsed_s: CPU seconds that the shard has taken so far, in whichever thread.
+        """
         self._spec = spec
         self._columns: dict[tuple[Role, str], ColumnProfile] = {}
         self._watch(spec.columns)
@@ -107,7 +112,7 @@ class Profiler:
         self._phase = 0
 
         self.cpu_s = 0.0
-        self._last_judged = (0.0, time.thread_time())
+        self._last_judged = (0.0, time.thread_time() - elapsed_s)
 
     def add(
         self,

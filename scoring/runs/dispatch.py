@@ -39,7 +39,8 @@ def score_shards(execution: Execution, plan: RunPlan) -> None:
         if tasks:
             execution.pool.prepare(min(plan.shards.memory.n_processes, len(tasks)))
 
-        tasks = plan.drift_check.add_profiles(tasks, plan.contract)
+        n_at_once = plan.shards.memory.n_workers
+        tasks = plan.drift_check.add_profiles(tasks, plan.contract, n_at_once)
         _compile_once(execution, plan, tasks)
 
         with _told_rows(execution, plan) as path:

@@ -7,12 +7,12 @@ waits for a review.
 import functools
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from nightscore.engine.shard import ShardTask
 from nightscore.engine.worker.bin_sampling import sample_bins
 from nightscore.errors import ModelDigestError, ScoringError
 from nightscore.models.pinned import PinnedModel, model_seconds
-from nightscore.monitoring.drift.assess import Drift, assess, keep
 from nightscore.monitoring.drift.profiling import ColumnsWithoutBins, choose_columns, with_types
 from nightscore.monitoring.drift.references import References, find_references
 from nightscore.monitoring.drift.stored_profiles import cache_profile
@@ -22,6 +22,9 @@ from nightscore.runs.execution import Execution
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.manifest import DriftRecord
 from nightscore.schemas.performance import EstimateRecord
+
+if TYPE_CHECKING:  # what compares is imported while the shards are scored
+    from nightscore.monitoring.drift.assess import Drift
 
 
 class DriftCheck:
@@ -59,8 +62,16 @@ class DriftCheck:
         except Exception as error:  # noqa: BLE001 (it costs the comparison only)
             self._give_up(error)
 
-    def add_profiles(self, tasks: list[ShardTask], contract: Contract) -> list[ShardTask]:
-        """The tasks, with the columns that the workers profile."""
+    def add_profiles(
+        self, tasks: list[ShardTask], contract: Contract, n_at_once: int
+    ) -> list[ShardTask]:
+        """The tasks, with the columns that the workers profile.
+
+        Args:
+            tasks: Of the shards that are not finished.
+            contract: Names and types of the columns.
+            n_at_once: Shards that are scored at the same time.
+        """
         if self._references is None:
             return tasks
 
@@ -77,15 +88,17 @@ class DriftCheck:
         if len(tasks) == 1:
             spec = replace(spec, to_cut=without_bins.to_cut(contract))
         elif without_bins.names and tasks:
-            spec = self._add_new_bins(tasks[0], spec, without_bins)
+            # Only threads of one process find there what was scored ahead.
+            n_ahead = n_at_once if tasks[0].in_threads else 1
+            spec = self._add_new_bins(tasks[:n_ahead], spec, without_bins)
 
         spec = replace(spec, columns=with_types(spec.columns, contract))
         return [replace(task, profile_spec=spec) for task in tasks]
 
     def _add_new_bins(
-        self, task: ShardTask, spec: ProfileSpec, without_bins: ColumnsWithoutBins
+        self, tasks: list[ShardTask], spec: ProfileSpec, without_bins: ColumnsWithoutBins
     ) -> ProfileSpec:
-        """Cut bins for columns that no reference has, from a sample of one shard.
+        """Cut bins for columns that no reference has, at the first batch of the first shard.
 
         Several shards are counted at the same time, over the same bins. A single one cuts its bins
         itself, when it comes to its first batch.
@@ -94,7 +107,7 @@ class DriftCheck:
         try:
             columns, segments = self._execution.pool.call(
                 sample_bins,
-                task,
+                tasks,
                 without_bins.columns,
                 without_bins.segments,
                 timeout_s=timeout_s,
@@ -111,6 +124,8 @@ class DriftCheck:
         if self._references is None:
             return
 
+        from nightscore.monitoring.drift.assess import assess
+
         execution = self._execution
         try:
             drift = assess(
@@ -125,7 +140,7 @@ class DriftCheck:
         self._record.warn(*drift.warnings)
         self._drift = drift
 
-    def _estimate(self, drift: Drift, references: References) -> EstimateRecord | None:
+    def _estimate(self, drift: "Drift", references: References) -> EstimateRecord | None:
         """How right the predictions are likely to be, by the baseline's labels."""
         columns = references.profiles.get("baseline")
         if not columns or drift.score is None:
@@ -177,7 +192,9 @@ class DriftCheck:
         workspace = self._execution.workspace
         cache_profile(workspace, stored.profile, drift.columns, len(drift.profile))
 
-    def _keep(self, drift: Drift) -> DriftRecord:
+    def _keep(self, drift: "Drift") -> DriftRecord:
+        from nightscore.monitoring.drift.assess import keep
+
         execution = self._execution
         return keep(self._job, execution.folder, execution.run_id, drift)
 

@@ -35,7 +35,7 @@ class StubDriftCheck:
         self.failure = ""
         self.n_stored = 0
 
-    def add_profiles(self, tasks: list[Any], contract: Contract) -> list[Any]:
+    def add_profiles(self, tasks: list[Any], contract: Contract, n_at_once: int) -> list[Any]:
         return tasks
 
     def store(self) -> None:

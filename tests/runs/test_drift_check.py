@@ -1,6 +1,7 @@
 """A comparison that fails costs the comparison, and never the predictions."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from nightscore.errors import ModelDigestError, StorageError
+from nightscore.monitoring.drift import assess as assessing
 from nightscore.monitoring.drift.assess import Drift
 from nightscore.monitoring.drift.references import References
 from nightscore.monitoring.drift.stored_profiles import stored_profile
@@ -76,7 +78,7 @@ def test_without_references_nothing_is_profiled_compared_or_stored(
 ) -> None:
     check = DriftCheck(execution)
 
-    assert check.add_profiles(tasks, CONTRACT) is tasks
+    assert check.add_profiles(tasks, CONTRACT, 2) is tasks
     check.assess()
     check.store()
 
@@ -95,7 +97,7 @@ def test_references_that_cannot_be_read_are_a_warning(
     reason = "the columns could not be compared with earlier partitions: It does not answer."
     assert check.failure == reason
     assert execution.record.manifest.warnings == (reason,)
-    assert check.add_profiles(tasks, CONTRACT) is tasks
+    assert check.add_profiles(tasks, CONTRACT, 2) is tasks
 
 
 def test_a_baseline_that_is_not_the_version_s_own_stops_the_run(
@@ -121,10 +123,10 @@ def test_known_columns_keep_the_bins_of_the_reference_and_new_ones_are_cut_once(
         return tuple(ProfiledColumn(role, name, edges) for role, name in names), ()  # type: ignore[arg-type]
 
     monkeypatch.setattr(execution.pool, "call", sample)
-    profiled = with_references().add_profiles(tasks, CONTRACT)
+    profiled = with_references().add_profiles(tasks, CONTRACT, 2)
 
-    ((function, task, new_columns, new_segments),) = calls
-    assert (function, task, new_segments) == (module.sample_bins, tasks[0], ())
+    ((function, sampled, new_columns, new_segments),) = calls
+    assert (function, sampled, new_segments) == (module.sample_bins, tasks[:1], ())
     assert new_columns == (("feature", "b"), ("prediction", "prediction"))
 
     assert [task.shard for task in profiled] == [task.shard for task in tasks]
@@ -139,6 +141,27 @@ def test_known_columns_keep_the_bins_of_the_reference_and_new_ones_are_cut_once(
     assert [column.type for column in spec.columns] == ["int32", "", "double"]
 
 
+def test_shards_that_are_threads_of_one_process_begin_together(
+    execution: Execution,
+    tasks: list[Any],
+    with_references: Callable[..., DriftCheck],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[Any] = []
+
+    def sample(_: Any, sampled: Any, *__: Any, timeout_s: float) -> Any:
+        calls.append(sampled)
+        return (), ()
+
+    monkeypatch.setattr(execution.pool, "call", sample)
+    in_threads = [replace(task, in_threads=True) for task in tasks]
+    assert len(in_threads) > 1
+
+    for n_at_once in (1, 2):
+        with_references().add_profiles(in_threads, CONTRACT, n_at_once)
+    assert calls == [in_threads[:1], in_threads[:2]]
+
+
 def test_a_single_shard_cuts_new_bins_itself(
     execution: Execution,
     tasks: list[Any],
@@ -146,7 +169,7 @@ def test_a_single_shard_cuts_new_bins_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(execution.pool, "call", raises(AssertionError("nothing is sampled")))
-    (task,) = with_references().add_profiles(tasks[:1], CONTRACT)
+    (task,) = with_references().add_profiles(tasks[:1], CONTRACT, 1)
     spec = task.profile_spec
     assert [column.name for column in spec.columns] == ["a"]
     assert spec.to_cut.columns == (
@@ -163,7 +186,7 @@ def test_without_new_bins_the_other_columns_are_profiled(
 ) -> None:
     monkeypatch.setattr(execution.pool, "call", raises(StorageError("It was lost.", "x")))
     check = with_references()
-    profiled = check.add_profiles(tasks, CONTRACT)
+    profiled = check.add_profiles(tasks, CONTRACT, 2)
 
     assert [column.name for column in profiled[0].profile_spec.columns] == ["a"]
     assert execution.record.manifest.warnings == ("not profiled: b, prediction: It was lost.",)
@@ -176,7 +199,7 @@ def test_if_no_shard_is_left_to_score_no_bins_are_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(execution.pool, "call", raises(AssertionError("nothing to sample")))
-    assert with_references().add_profiles([], CONTRACT) == []
+    assert with_references().add_profiles([], CONTRACT, 1) == []
     assert execution.record.manifest.warnings == ()
 
 
@@ -186,7 +209,7 @@ def test_a_profile_of_an_earlier_attempt_that_cannot_be_read_ends_the_comparison
     execution.results.resumed.append(result(0, profile="bm8gcHJvZmlsZQ=="))
     check = with_references()
 
-    assert check.add_profiles(tasks, CONTRACT) is tasks
+    assert check.add_profiles(tasks, CONTRACT, 2) is tasks
     assert check.failure.startswith("the columns could not be compared with earlier partitions")
     check.assess()
     assert execution.record.manifest.drift is None
@@ -214,7 +237,7 @@ def test_a_comparison_and_its_warnings_go_into_the_record_and_then_to_the_store(
             columns=(counted,),
         )
 
-    monkeypatch.setattr(module, "assess", assess)
+    monkeypatch.setattr(assessing, "assess", assess)
     check = with_references()
     check.assess()
     manifest = execution.record.manifest
@@ -242,7 +265,7 @@ def test_a_comparison_that_fails_or_cannot_be_stored_is_a_warning(
     monkeypatch: pytest.MonkeyPatch,
     is_ahead: bool,
 ) -> None:
-    monkeypatch.setattr(module, "assess", raises(ZeroDivisionError("odd")))
+    monkeypatch.setattr(assessing, "assess", raises(ZeroDivisionError("odd")))
     failed = with_references()
     failed.assess()
     failed.store()
@@ -251,8 +274,8 @@ def test_a_comparison_that_fails_or_cannot_be_stored_is_a_warning(
 
     record = DriftRecord(verdict="ok")
     drift = Drift(record=record, profile=b"", table=b"", warnings=())
-    monkeypatch.setattr(module, "assess", lambda *_: drift)
-    monkeypatch.setattr(module, "keep", raises(StorageError("The disk is full.", "x")))
+    monkeypatch.setattr(assessing, "assess", lambda *_: drift)
+    monkeypatch.setattr(assessing, "keep", raises(StorageError("The disk is full.", "x")))
     unstored = with_references()
     unstored.assess()
     if is_ahead:

@@ -1,57 +1,81 @@
 """Bins of a run that has no reference, cut at the first rows of a shard."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
 
 from nightscore.engine.shard import ShardTask
-from nightscore.engine.worker.batch_scorer import BatchScorer
-from nightscore.engine.worker.output_table import output_table
-from nightscore.engine.worker.row_origins import RowOrigins
-from nightscore.engine.worker.worker_model import predictor_of
-from nightscore.inputs.reader import read_batches
+from nightscore.engine.worker.begun_shards import ScoredBatch, begin_ahead, keep_begun
 from nightscore.process import limited_address_space
-from nightscore.profiles.profile_spec import ProfiledColumn, SegmentColumn, cut_column, cut_segments
+from nightscore.profiles.profile_spec import (
+    ProfiledColumn,
+    SegmentColumn,
+    cut_column,
+    cut_segments,
+)
 from nightscore.profiles.table import Role
-from nightscore.storage.store import Store
 
 Bins = tuple[tuple[ProfiledColumn, ...], tuple[SegmentColumn, ...]]
 
 
 def sample_bins(
-    task: ShardTask, columns: Sequence[tuple[Role, str]], segments: Sequence[str]
+    tasks: Sequence[ShardTask], columns: Sequence[tuple[Role, str]], segments: Sequence[str]
 ) -> Bins:
-    """Bins of columns of numbers, and segments of other columns, within the shard's memory.
+    """Bins of columns of numbers, and segments of other columns, within the shards' memory.
+
+    Threads of this process score the first batches of all these shards. Where the shards are
+    scored in this process too, they go on from there.
 
     Args:
-        task: Its first batch is scored.
+        tasks: Shards that will be scored at the same time. The bins are cut at the first batch of
+            the first one.
         columns: Role and name of the columns to cut into bins.
         segments: Names of the columns to cut into segments.
     """
-    scorer = BatchScorer(task, predictor_of(task))
+    with ThreadPoolExecutor(len(tasks), thread_name_prefix="first-batch") as threads:
+        begun = [threads.submit(begin_ahead, task) for task in tasks]
+        _, first = begun[0].result()
+        with limited_address_space(tasks[0].memory_bytes):
+            bins = _cut_bins(threads, first, columns, segments)
 
-    with limited_address_space(task.memory_bytes):
-        return _sample_bins(task, columns, segments, scorer)
+    pairs = zip(tasks, begun, strict=True)
+    # A shard that has failed begins again in its turn, and then says why.
+    keep_begun(
+        (task, future.result()[0])
+        for task, future in pairs
+        if task.in_threads and future.exception() is None
+    )
+    return bins
 
 
-def _sample_bins(
-    task: ShardTask,
+def _cut_bins(
+    threads: ThreadPoolExecutor,
+    first: ScoredBatch | None,
     columns: Sequence[tuple[Role, str]],
     segments: Sequence[str],
-    scorer: BatchScorer,
 ) -> Bins:
-    store = Store(task.job.input.uri, task.job.input.storage_options)
-    batch = next(read_batches(store, task.shard, task.contract, task.batch_rows))
-    outcome = scorer.score(batch, scorer.find_rejected(batch))
+    """Cut one column after another, in each thread that has scored its batch."""
+    if first is None or first.output is None:
+        return (), ()  # there is nothing to count: no rows, or none that the model takes
 
-    schema, origins = task.contract.output_schema(), RowOrigins(task, store)
-    output = output_table(task, batch, outcome, schema, origins)
-    tables = {"feature": batch.features, "prediction": output, "pass_through": batch.passthrough}
-    bins = [cut_column(role, name, [tables[role].column(name)]) for role, name in columns]
+    batch = first.batch
+    tables: dict[Role, pa.Table] = {
+        "feature": batch.features,
+        "prediction": first.output,
+        "pass_through": batch.passthrough,
+    }
 
-    cut = []
+    def cut(column: tuple[Role, str]) -> ProfiledColumn:
+        role, name = column
+        return cut_column(role, name, [tables[role].column(name)])
 
+    bins = tuple(threads.map(cut, columns))
+
+    cut_segment_columns = []
     for name in segments:
         is_feature = name in batch.features.column_names
         source = batch.features if is_feature else batch.passthrough
-        cut.append(cut_segments(name, [source.column(name)]))
+        cut_segment_columns.append(cut_segments(name, [source.column(name)]))
 
-    return tuple(bins), tuple(cut)
+    return bins, tuple(cut_segment_columns)
