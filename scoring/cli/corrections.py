@@ -4,7 +4,6 @@ It only rewrites what is typed. It reads a job where the words leave open which 
 `usage` decides what to do with the result.
 """
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -155,6 +154,8 @@ def meant_with_job(words: Sequence[str]) -> str:
 
 def near_name(text: str, known: Sequence[str]) -> str:
     """The known name that is nearest to a text; empty if none is near."""
+    import difflib  # only where a word is wrong
+
     near = difflib.get_close_matches(text, known, n=1, cutoff=0.6)
     return near[0] if near else ""
 

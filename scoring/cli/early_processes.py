@@ -48,3 +48,5 @@ def _import_shared() -> None:
     """Import what workers and the driver need."""
     with executor.environment_of_workers():
         executor.import_engine()
+
+        from nightscore.engine import wave  # noqa: F401 (a worker gets its calls by name)

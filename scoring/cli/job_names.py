@@ -1,6 +1,5 @@
 """Finds job files by what was typed, without reading them: for corrections and completion."""
 
-import difflib
 from pathlib import Path
 
 from nightscore.inputs.job_lookup import (
@@ -47,6 +46,9 @@ def near_jobs(text: str) -> list[str]:
     """Job files and names of jobs that look like a text, the nearest first."""
     if not is_job_name(text):
         return near_files(text)
+
+    import difflib  # only where a name is wrong
+
     return difflib.get_close_matches(text, list_jobs(lookup_folders()), n=3, cutoff=0.6)
 
 

@@ -1,6 +1,7 @@
 """What the pools of all backends do in the same way."""
 
 import abc
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +20,11 @@ class BasePool(abc.ABC):
     @abc.abstractmethod
     def kill(self) -> None:
         """End at once what is under way."""
+
+    def call_ahead(  # noqa: B027 (most pools have no idle process)
+        self, function: Callable[..., object], *arguments: object
+    ) -> None:
+        """Do nothing: no process was started before it is needed."""
 
     @property
     def is_stopped(self) -> bool:

@@ -135,6 +135,11 @@ def has_own_memory() -> bool:
     return wanted is None or pyarrow.default_memory_pool().backend_name == wanted
 
 
+def has_early() -> bool:
+    """Whether a worker was started that nobody has taken yet."""
+    return _early.executor is not None
+
+
 def end_early() -> None:
     """End the early workers that nobody took."""
     while (executor := _early.take()) is not None:
@@ -317,13 +322,22 @@ def _start_worker(driver: int) -> None:
 
 
 def _prepare_forked(driver: int) -> None:
-    """Set up a forked worker process, and import what it does not have yet."""
+    """Set up a forked worker process, and make ready what most models want.
+
+    Nobody needs the process yet: the driver plans the run meanwhile.
+    """
     os.environ.update(ENVIRONMENT)
     bound_arenas(1)  # the variable came too late
     _follow(driver)
 
-    with rare_collection():  # most models want it, and this process has nothing else to do yet
+    with rare_collection():
         import llvmlite.binding  # noqa: F401
+
+        from nightscore.models.compiled.form_cache import engine_digest
+        from nightscore.native.machine_code import build_digest
+
+        engine_digest()
+        build_digest()
 
 
 def _follow(driver: int) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from nightscore.engine.pool import Pool
 from nightscore.engine.remote.calls import ModelSource
 from nightscore.engine.worker.model_inspection import inspect
+from nightscore.engine.worker.worker_model import load_compiled
 from nightscore.errors import (
     MemoryLimitError,
     ModelLoadError,
@@ -65,6 +66,16 @@ def learn_facts(model: PinnedModel, cache: ModelCache, pool: Pool) -> ModelFacts
             raise refused_model(facts.unlisted_types, str(folder))
 
     return facts
+
+
+def load_ahead(model: PinnedModel, cache: ModelCache, pool: Pool) -> None:
+    """Have a worker that was started early load the compiled model, while the run is planned.
+
+    Nothing happens if this host has not learned yet what the model is.
+    """
+    facts = _read_facts(cache, model.cached.digest)
+    if facts is not None and not facts.fallback_reason:
+        pool.call_ahead(load_compiled, model.cached.path, facts)
 
 
 def _inspect(model: PinnedModel, pool: Pool) -> ModelFacts:

@@ -48,6 +48,14 @@ class Pool(Protocol):
         """
         ...
 
+    def call_ahead(self, function: Callable[..., object], *arguments: object) -> None:
+        """Have a process that nobody needs yet call a function, without waiting for it.
+
+        It makes ready what later calls need. What it raises is not told: they raise it, too. If
+        there is no such process, nothing happens.
+        """
+        ...
+
     def score(
         self,
         tasks: "Sequence[ShardTask]",

@@ -1,7 +1,6 @@
 """Resolves a model URI to one exact model and fetches its artifacts once per host."""
 
 import contextlib
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -257,7 +256,7 @@ def _not_found(
     what = f"version {version}"
     if alias and not version:
         what = f"alias {alias}"
-        near = difflib.get_close_matches(alias, model.aliases, n=1, cutoff=NEAR_CUTOFF)
+        near = _near(alias, list(model.aliases))[:1]
         step = f"did you mean models:/{name}@{near[0]}? If so, {CORRECT_MODEL}" if near else step
 
     return ModelNotFoundError(
@@ -268,6 +267,13 @@ def _not_found(
     )
 
 
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    """The known names that are nearest to a name, the nearest first."""
+    import difflib  # only where a name is wrong
+
+    return difflib.get_close_matches(name, known, n=3, cutoff=NEAR_CUTOFF)
+
+
 def _no_such_model(registry: Registry, where: str, name: str, rest: str) -> ModelNotFoundError:
     """The error for an unknown name, with the nearest ones that the registry has."""
     known: list[str] = []
@@ -276,7 +282,7 @@ def _no_such_model(registry: Registry, where: str, name: str, rest: str) -> Mode
         known = registry.names()
         logged = _newest_logged(registry, name)
 
-    near = difflib.get_close_matches(name, known, n=3, cutoff=NEAR_CUTOFF)
+    near = _near(name, known)
     shown = ", ".join(known[:SHOWN_VERSIONS]) or "none"
     found, step = f"models there: {shown}", CHECK_MODEL
     if near:

@@ -219,7 +219,7 @@ def _load_counting(kernels: Kernels) -> None:
 
 
 @functools.cache
-def _build(package: Path = Path(__file__).parent) -> str:
+def build_digest(package: Path = Path(__file__).parent) -> str:
     """A digest of the sources and of what compiles them."""
     versions = tuple(installed_version(name) for name in ("numba", "llvmlite"))
     content = source_digest(package)
@@ -228,7 +228,7 @@ def _build(package: Path = Path(__file__).parent) -> str:
 
 def _build_folder(folder: Path, variant: str) -> Path:
     """The folder of the code of a variant; empty: of the best one of each host."""
-    return folder / "-".join(filter(None, (_build(), variant)))
+    return folder / "-".join(filter(None, (build_digest(), variant)))
 
 
 def _symbol(variant: Variant, name: str, types: ArgumentTypes) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from nightscore.engine.events import Listener
 from nightscore.engine.pool import Pool
@@ -11,6 +12,7 @@ from nightscore.ledger.run_record import WAIT_FOR_TURN
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
+from nightscore.process import start_daemon
 from nightscore.runs.execution import Execution
 from nightscore.runs.partition_state import (
     PartitionState,
@@ -23,6 +25,9 @@ from nightscore.runs.turn import Turn
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.storage.run_cache import RunCache
+
+if TYPE_CHECKING:
+    from nightscore.runs.run_plan import RunPlan
 
 
 def run(
@@ -103,11 +108,14 @@ def _score(execution: Execution, model: PinnedModel, state: PartitionState, turn
     What that needs is imported here: most nights find partitions that are published already, and
     importing is most of what they cost.
     """
-    from nightscore.runs.accounting import reconcile, summarize
+    from nightscore.engine.model_facts import load_ahead
+
+    # A worker loads the model while this process imports the rest, and plans.
+    if execution.job.engine != "library":
+        load_ahead(model, execution.cache, execution.pool)
+
     from nightscore.runs.dispatch import score_shards
-    from nightscore.runs.gating import pass_gates
     from nightscore.runs.owner import check_owner
-    from nightscore.runs.publishing import finish_parts, hold, publish
     from nightscore.runs.run_plan import plan_run
 
     check_owner(execution.job, state.standing)
@@ -117,7 +125,24 @@ def _score(execution: Execution, model: PinnedModel, state: PartitionState, turn
     with execution.record.stage(WAIT_FOR_TURN):
         turn.take_workers()
 
+    start_daemon("imports", _import_last_steps)  # while the workers score
     score_shards(execution, plan)
+
+    return _publish(execution, plan, turn)
+
+
+def _import_last_steps() -> None:
+    """Import what `_publish` needs."""
+    from nightscore.monitoring.drift import assess  # noqa: F401
+    from nightscore.runs import accounting, gating, publishing  # noqa: F401
+
+
+def _publish(execution: Execution, plan: "RunPlan", turn: Turn) -> Manifest:
+    """Check what the workers did, compare it with earlier partitions, and publish it."""
+    from nightscore.runs.accounting import reconcile, summarize
+    from nightscore.runs.gating import pass_gates
+    from nightscore.runs.publishing import finish_parts, hold, publish
+
     summarize(execution, plan)
     reconcile(execution, plan)
 

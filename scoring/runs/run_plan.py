@@ -139,6 +139,7 @@ def learn_model(execution: Execution, model: PinnedModel, notes: Sequence[str]) 
         libraries=recorded_versions(facts),
         warnings=warnings,
     )
+
     return facts
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +11,14 @@ from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.scratch import ScratchRun, scratch_job
 from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.engine.worker import begun_shards
+from nightscore.engine.worker import begun_shards, worker_model
 from nightscore.engine.worker.begun_shards import begin_ahead, keep_begun, take_begun
 from nightscore.engine.worker.bin_sampling import Bins, sample_bins
 from nightscore.engine.worker.shard_scoring import score_shard
 from nightscore.errors import InputError
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.workspace import Workspace
+from nightscore.models.loading import LoadedModel
 from nightscore.models.pinned import PinnedModel
 from nightscore.profiles.profile_spec import ProfileSpec, cut_column
 from nightscore.profiles.table import Role, from_stream
@@ -141,3 +143,25 @@ def test_a_shard_beside_the_first_that_fails_says_so_in_its_turn(
     assert take_begun(second) is None
     with pytest.raises(InputError):
         score_shard(with_bins([second], bins)[0])
+
+
+def test_a_compiled_model_is_loaded_ahead_if_an_earlier_run_has_compared_it(
+    tasks: list[ShardTask], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    task = tasks[0]
+    score_shard(task)  # it compares, if nobody has
+    monkeypatch.setattr(worker_model, "_worker_model", type(worker_model._worker_model)())
+    made: list[Path] = []
+
+    def counted(folder: Path, *others: Any) -> LoadedModel:
+        made.append(folder)
+        return LoadedModel(folder, *others)
+
+    monkeypatch.setattr(worker_model, "LoadedModel", counted)
+    worker_model.load_compiled(tmp_path / "unknown", task.facts)
+    assert made == [], "nothing is compiled ahead"
+
+    worker_model.load_compiled(task.model_folder, task.facts)
+    assert made == [task.model_folder]
+    score_shard(task)
+    assert made == [task.model_folder], "the shard finds the model"

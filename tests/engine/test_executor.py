@@ -4,11 +4,13 @@ import os
 import signal
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loky import ProcessPoolExecutor
 
 from nightscore.engine import executor
+from nightscore.engine.backends.local import WorkerPool
 
 
 def test_a_worker_ignores_ctrl_c_before_it_has_imported_anything(
@@ -61,3 +63,35 @@ def test_a_call_after_the_processes_were_ended_is_told_as_their_end() -> None:
     ended.shutdown()
     with pytest.raises(BrokenExecutor, match="ended meanwhile"):
         executor.submit(ended, os.getpid)
+
+
+def test_nobody_waits_for_what_is_called_ahead() -> None:
+    class Early:
+        """A process that was started before it is needed."""
+
+        def __init__(self, error: Exception | None = None) -> None:
+            self.calls: list[Any] = []
+            self._error = error
+
+        def submit(self, *call: Any) -> None:
+            self.calls.append(call)
+            if self._error is not None:
+                raise self._error
+
+    pool = WorkerPool()
+    pool.call_ahead(print, "a")
+    assert pool._executor is None, "no process is started for that"
+
+    early = Early()
+    executor._early.add(early)
+    pool.call_ahead(print, "a")
+    assert pool._executor is early
+    assert [call[2:] for call in early.calls] == [(print, "a")]
+    pool.call_ahead(print, "b")
+    assert len(early.calls) == 1, "it is no longer idle"
+
+    dead = Early(BrokenExecutor("It is gone."))
+    executor._early.add(dead)
+    other = WorkerPool()
+    other.call_ahead(print, "a")
+    assert len(dead.calls) == 1

@@ -30,19 +30,19 @@ def sources(folder: Path) -> list[Path]:
 
 
 def test_a_copy_of_the_sources_has_the_same_digests(package: Path) -> None:
-    assert form_cache._engine(package) == form_cache._engine()
-    assert machine_code._build(package / "native") == machine_code._build()
+    assert form_cache.engine_digest(package) == form_cache.engine_digest()
+    assert machine_code.build_digest(package / "native") == machine_code.build_digest()
 
 
 def test_any_changed_source_changes_the_digest_of_forms(package: Path) -> None:
-    digests = {form_cache._engine()}
+    digests = {form_cache.engine_digest()}
     files = sources(package)
     for path in files:
         path.write_bytes(path.read_bytes() + b"\n")
-        form_cache._engine.cache_clear()
-        digests.add(form_cache._engine(package))
+        form_cache.engine_digest.cache_clear()
+        digests.add(form_cache.engine_digest(package))
 
-    form_cache._engine.cache_clear()
+    form_cache.engine_digest.cache_clear()
     names = {path.relative_to(package).as_posix() for path in files}
     assert {"native/kernels.py", "native/constants.py", "models/compiled/layout.py"} <= names
     assert len(digests) == len(files) + 1
@@ -50,13 +50,13 @@ def test_any_changed_source_changes_the_digest_of_forms(package: Path) -> None:
 
 def test_any_changed_source_changes_the_digest_of_machine_code(package: Path) -> None:
     native = package / "native"
-    digests = {machine_code._build()}
+    digests = {machine_code.build_digest()}
     for path in sources(native):
         path.write_bytes(path.read_bytes() + b"\n")
-        machine_code._build.cache_clear()
-        digests.add(machine_code._build(native))
+        machine_code.build_digest.cache_clear()
+        digests.add(machine_code.build_digest(native))
 
-    machine_code._build.cache_clear()
+    machine_code.build_digest.cache_clear()
     assert len(digests) == len(sources(native)) + 1
 
 
@@ -87,8 +87,8 @@ def test_what_another_version_of_the_code_has_cached_is_made_again(
     folder.mkdir(parents=True, mode=0o700)
     facts = ModelFacts(flavor="sklearn", estimator="Ridge", n_features=1)
     with monkeypatch.context() as patch:
-        patch.setattr(form_cache, "_engine", lambda: "of another version")
-        patch.setattr(machine_code, "_build", lambda: "another")
+        patch.setattr(form_cache, "engine_digest", lambda: "of another version")
+        patch.setattr(machine_code, "build_digest", lambda: "another")
         before = CachedForm.for_model(folder, facts)
         before.stem.parent.mkdir(mode=0o700)
         before.stem.with_name(before.stem.name + ".flat").write_bytes(b"no form of today")

@@ -4,6 +4,7 @@ They stay warm between partitions, and survive each other's loss. What shards an
 imported with the first of them: a command that finds nothing to do opens a pool too.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, wait
 from pathlib import Path
@@ -97,6 +98,17 @@ class WorkerPool(BasePool):
                 continue
 
         return self._call(function, arguments, timeout_s)
+
+    def call_ahead(self, function: Callable[..., object], *arguments: object) -> None:
+        """Have the process that was started early call a function; if there is none, do nothing."""
+        from nightscore.engine.executor import has_early, submit
+
+        if self._executor is not None or not has_early():
+            return
+
+        self._start(1)
+        with contextlib.suppress(BrokenExecutor):  # the next call starts another process
+            submit(self._executor, function, *arguments)
 
     def score(
         self,

@@ -8,8 +8,10 @@ import pyarrow as pa
 
 from nightscore.engine.shard import ShardTask
 from nightscore.models.compiled.checked import CheckedPredictor, Decoded
+from nightscore.models.compiled.form_cache import CachedForm
 from nightscore.models.loading import LoadedModel
 from nightscore.models.protocol import Predictor
+from nightscore.native.machine_code import has_machine_code
 from nightscore.schemas.model import ModelFacts
 
 
@@ -62,6 +64,22 @@ def library_predictor(
     """
     model = _worker_model.load(folder, facts, fallback_reason)
     return Decoded(model.library_predictor(), types)
+
+
+def load_compiled(folder: Path, facts: ModelFacts) -> None:
+    """Load a model's compiled form and its kernels before the first shard comes.
+
+    Only if an earlier run has made and compared them, and they agreed, so that it takes neither the
+    library nor a compiler.
+
+    Args:
+        folder: The model's artifacts.
+        facts: What the model is.
+    """
+    cached = CachedForm.for_model(folder, facts)
+    is_trusted = cached.checked is not None and not cached.differs
+    if is_trusted and cached.n_bytes and has_machine_code(folder.parent):
+        CheckedPredictor(_worker_model.load(folder, facts, ""), {})
 
 
 def make_machine_code(task: ShardTask) -> None:

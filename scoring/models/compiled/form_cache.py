@@ -52,7 +52,7 @@ class CachedForm:
             facts: What the model is, and with which library versions it was loaded.
         """
         made_with = [
-            _engine(),
+            engine_digest(),
             platform.python_version(),
             platform.machine(),
             *sorted(facts.loaded_with.items()),
@@ -140,7 +140,7 @@ class CachedForm:
 
 
 @functools.cache
-def _engine(package: Path = PACKAGE) -> str:
+def engine_digest(package: Path = PACKAGE) -> str:
     """A digest of the version and the content of the code that makes and reads forms."""
     content = source_digest(*(package / name for name in SOURCES))
     version = installed_version("nightscore")

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nightscore.ledger.timeline import Timeline
-from nightscore.monitoring.drift.seasonal import HABIT_DAYS
 from nightscore.schemas.manifest import DriftRecord, Manifest
 from nightscore.schemas.partition import show_value
+
+HABIT_DAYS = 28
+"""Partitions whose distances from the baseline say what is usual."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,9 +22,13 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.monitoring.drift.assess import assess_again, judge_again
 from nightscore.monitoring.drift.compare_ahead import BLOCK_RUNS, ComparedAhead, RunToCompare
-from nightscore.monitoring.drift.neighbours import Neighbours, find_neighbours, findings_digest
+from nightscore.monitoring.drift.neighbours import (
+    HABIT_DAYS,
+    Neighbours,
+    find_neighbours,
+    findings_digest,
+)
 from nightscore.monitoring.drift.references import read_references
-from nightscore.monitoring.drift.seasonal import HABIT_DAYS
 from nightscore.monitoring.drift.stored_profiles import Baseline, stored_baseline, stored_profile
 from nightscore.process import start_daemon
 from nightscore.schemas.job import ScoringJob

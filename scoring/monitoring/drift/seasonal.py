@@ -10,8 +10,6 @@ from nightscore.monitoring.drift import statistic_catalog
 from nightscore.profiles.table import Habit
 from nightscore.schemas.drift import ColumnDrift, Signal, is_at_least
 
-HABIT_DAYS = 28
-"""Partitions whose distances from the baseline say what is usual."""
 LEAST_HABIT = 14
 """With fewer of them, nothing is called usual."""
 LEAST_WEEKDAYS = 2

@@ -111,9 +111,15 @@ class LocalBackend:
 
     def read_range(self, path: str, start: int, end: int) -> bytes:
         """See `Backend`."""
-        with open(self._locate(path), "rb") as file:  # noqa: PTH123 (as above)
-            file.seek(start)
-            return file.read(end - start)
+        n_bytes = end - start
+        # As above. Without a buffer a file takes half as many system calls.
+        with open(self._locate(path), "rb", buffering=0) as file:  # noqa: PTH123
+            if start:
+                file.seek(start)
+            content = file.read(n_bytes)
+            while len(content) < n_bytes and (more := file.read(n_bytes - len(content))):
+                content += more
+            return content
 
     def read_bytes(self, path: str) -> bytes:
         """See `Backend`."""
