@@ -123,6 +123,21 @@ async def run_within(seconds: float, pool: Pool, function: Callable[[], T]) -> T
     return ended.result()
 
 
+async def within_time(seconds: float, function: Callable[[], T]) -> T:
+    """The result of a function that needs no workers, in a thread that can be given up.
+
+    A thread that is given up ends with its process, at the latest.
+
+    Raises:
+        TimeoutError: The time is up.
+    """
+    ended = _start(function)
+    done, _ = await asyncio.wait([ended], timeout=seconds)
+    if not done:
+        raise TimeoutError
+    return ended.result()
+
+
 def _start(function: Callable[[], T]) -> "asyncio.Future[T]":
     """The outcome of a function in a daemon thread, for the event loop of this one."""
     loop = asyncio.get_running_loop()

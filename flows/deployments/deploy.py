@@ -17,9 +17,9 @@ from nightscore.flows.deployments.wanted import (
     BACKFILL_QUEUE,
     DEFAULT_TIMEZONE,
     NIGHTLY_QUEUE,
-    SCHEDULE,
     Deployment,
     Nights,
+    Schedule,
     deployments_of,
 )
 
@@ -58,7 +58,7 @@ def deploy(
 
     for job in jobs:
         for deployment in deployments_of(job, nights, pool):
-            changes += server.save_deployment(deployment, nights)
+            changes += server.save_deployment(deployment)
 
     changes += tag_deployments(api, dry_run=dry_run)
     for raw in read_automations():
@@ -106,8 +106,8 @@ class _Server:
             self._send("POST", path, body)
         return change
 
-    def save_deployment(self, deployment: Deployment, nights: Nights) -> list[Change]:
-        """A deployment, and its schedule if it is the nightly one."""
+    def save_deployment(self, deployment: Deployment) -> list[Change]:
+        """A deployment, and its schedule if it is one that runs by itself."""
         flow, name = deployment.flow, deployment.name
         existing = self._api.get(f"/deployments/name/{_quoted(flow)}/{_quoted(name)}")
         current = None if existing is None else _managed(existing, deployment.fields)
@@ -121,13 +121,13 @@ class _Server:
             fields = first_keys(change.fields)
             self._send("PATCH", f"/deployments/{deployment_id}", _update(wanted, fields))
 
-        if not deployment.has_schedule:
+        if deployment.schedule is None:
             return [change]
 
-        timezone = wanted["parameters"]["timezone"]
         schedules = existing["schedules"] if existing else []
-        schedule = self._save_schedule(deployment, deployment_id, schedules, nights, timezone)
-        return [change, schedule]
+        default = {"timezone": wanted["parameters"].get("timezone") or DEFAULT_TIMEZONE}
+        path = f"/deployments/{deployment_id}/schedules"
+        return [change, self._save_schedule(name, deployment.schedule, schedules, default, path)]
 
     def _create(self, deployment: Deployment, wanted: Mapping[str, Any]) -> str:
         flow = self._api.send("POST", "/flows/", {"name": deployment.flow})
@@ -136,27 +136,28 @@ class _Server:
 
     def _save_schedule(
         self,
-        deployment: Deployment,
-        deployment_id: str | None,
+        name: str,
+        schedule: Schedule,
         schedules: Sequence[Mapping[str, Any]],
-        nights: Nights,
-        timezone: str,
+        default: Mapping[str, Any],
+        path: str,
     ) -> Change:
-        named = [schedule for schedule in schedules if schedule.get("slug") == SCHEDULE]
+        """The schedule of a deployment, among those that it has on the server."""
+        named = [found for found in schedules if found.get("slug") == schedule.slug]
         existing = named[0] if named else None
-        if existing is None and nights.cron is None:
-            reason = "none; --cron sets one"
-            return Change(kind="schedule", name=deployment.name, action="skipped", reason=reason)
+        if existing is None and schedule.cron is None:
+            reason = f"none; {schedule.option} sets one"
+            return Change(kind="schedule", name=name, action="skipped", reason=reason)
 
         current = None if existing is None else existing["schedule"]
-        before = current or {"timezone": timezone or DEFAULT_TIMEZONE}
-        chosen = {"cron": nights.cron, "timezone": nights.timezone}
-        wanted = merged(before, {key: value for key, value in chosen.items() if value is not None})
+        chosen = {"cron": schedule.cron, "timezone": schedule.timezone}
+        named_now = {key: value for key, value in chosen.items() if value is not None}
+        wanted = merged(current or default, named_now)
 
-        change = change_between("schedule", deployment.name, current, wanted)
-        path = f"/deployments/{deployment_id}/schedules"
+        change = change_between("schedule", name, current, wanted)
         if existing is None:
-            self._send("POST", path, [{"slug": SCHEDULE, "active": True, "schedule": wanted}])
+            body = [{"slug": schedule.slug, "active": True, "schedule": wanted}]
+            self._send("POST", path, body)
         elif change.action == "changed":
             self._send("PATCH", f"{path}/{existing['id']}", {"schedule": wanted})
 

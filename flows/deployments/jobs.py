@@ -22,6 +22,8 @@ class JobToDeploy:
     """Where relative paths in the job file begin; None: it has a URL, and none."""
     environment: Mapping[str, str]
     """Variables that its runs need, without secrets."""
+    has_labels: bool = False
+    """Its predictions are compared with labels."""
     registry: str = ""
     """Its model registry, by its absolute URI, which may have credentials."""
 
@@ -50,6 +52,21 @@ def read_jobs(sources: Sequence[str]) -> list[JobToDeploy]:
     return jobs
 
 
+def check_labels(jobs: Sequence[JobToDeploy]) -> None:
+    """Check that some job can be evaluated, for a schedule of evaluations.
+
+    Raises:
+        InvalidJobError: None has labels.
+    """
+    if not any(job.has_labels for job in jobs):
+        raise InvalidJobError(
+            "--evaluate-cron has no effect: no job has labels. Nothing was changed.",
+            ", ".join(job.source for job in jobs),
+            expected="a section `labels` in a job file",
+            next_step="add it, or leave the option out",
+        )
+
+
 def _read(source: str) -> JobToDeploy:
     path, spec = find_job(source), load_job(source)
     is_url = "://" in path
@@ -59,6 +76,7 @@ def _read(source: str) -> JobToDeploy:
         source=path if is_url else str(Path(path).absolute()),
         folder=None if is_url else str(Path.cwd()),
         environment=_environment(spec),
+        has_labels=spec.labels is not None,
         registry=absolute_uri(registry_uri(spec.registry)),
     )
 

@@ -11,15 +11,20 @@ from nightscore.errors import InvalidJobError
 CRON_FIELDS = "minute hour day month weekday"
 
 
-def check_schedule(cron: str | None, timezone: str | None) -> None:
-    """Check both before anything is changed.
+def check_schedule(
+    cron: str | None, timezone: str | None, evaluate_cron: str | None = None
+) -> None:
+    """Check them before anything is changed.
 
     Raises:
-        InvalidJobError: One of them is invalid, or both. All problems are named.
+        InvalidJobError: One of them is invalid, or several. All problems are named.
     """
     problems = []
-    if cron is not None and not _is_cron(cron):
-        problems.append(f"--cron {cron!r} is no cron expression of five fields: {CRON_FIELDS}")
+    for option, text in (("--cron", cron), ("--evaluate-cron", evaluate_cron)):
+        if text is not None and not _is_cron(text):
+            problems.append(
+                f"{option} {text!r} is no cron expression of five fields: {CRON_FIELDS}"
+            )
 
     if timezone is not None and not _is_timezone(timezone):
         near = difflib.get_close_matches(timezone, sorted(zoneinfo.available_timezones()), n=1)

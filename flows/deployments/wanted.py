@@ -9,6 +9,7 @@ from prefect.utilities.callables import parameter_schema
 
 from nightscore.flows.backfill import backfill
 from nightscore.flows.deployments.jobs import JobToDeploy
+from nightscore.flows.evaluate import evaluate
 from nightscore.flows.nightly import nightly
 from nightscore.flows.partition import score_partition
 from nightscore.flows.tag import TAG
@@ -16,8 +17,6 @@ from nightscore.inputs.job_lookup import lookup_folders, offered_jobs
 
 NIGHTLY_QUEUE, BACKFILL_QUEUE = "nightly", "backfill"
 """The first has priority over the second: a nightly run never waits for a backfill."""
-SCHEDULE = "nightly"
-"""Slug of the schedule."""
 DEFAULT_TIMEZONE = "UTC"
 DEFAULT_LAG_DAYS = 1
 """Tonight's run scores yesterday, the last day that is complete."""
@@ -32,9 +31,25 @@ class Nights:
     """When a job runs, and what for. None: as it is on the server, or else the default."""
 
     cron: str | None = None
+    evaluate_cron: str | None = None
+    """When jobs with labels are evaluated."""
     timezone: str | None = None
     lag_days: int | None = None
     look_back_days: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """When a deployment runs."""
+
+    slug: str
+    """What tells it from schedules that somebody has added on the server."""
+    cron: str | None
+    """None: as it is on the server, or else none."""
+    timezone: str | None
+    """None: as it is on the server, or else that of the deployment's parameters."""
+    option: str
+    """The option of the command that sets it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +62,15 @@ class Deployment:
     fields: Mapping[str, Any]
     defaults: Mapping[str, Any]
     """Parameters that a new deployment gets, and an old one keeps as they are."""
-    has_schedule: bool
+    schedule: Schedule | None = None
+    """None: it runs when somebody asks for it."""
 
 
 def deployments_of(job: JobToDeploy, nights: Nights, pool: str) -> list[Deployment]:
-    """The deployments of a job: every night, a range of dates, and a single partition."""
+    """The deployments of a job: every night, a range of dates, and a single partition.
+
+    A job with labels has one that evaluates, too.
+    """
     chosen = {
         "timezone": nights.timezone,
         "lag_days": nights.lag_days,
@@ -82,29 +101,61 @@ def deployments_of(job: JobToDeploy, nights: Nights, pool: str) -> list[Deployme
         "look_back_days": DEFAULT_LOOK_BACK_DAYS,
     }
 
-    return [
+    deployments = [
         Deployment(
             flow=nightly.name,
             name=f"{job.name}-nightly",
             fields=every_night | _common(job, nightly, pool, NIGHTLY_QUEUE),
             defaults=defaults,
-            has_schedule=True,
+            schedule=Schedule(
+                slug="nightly",
+                cron=nights.cron,
+                timezone=nights.timezone,
+                option="--cron",
+            ),
         ),
         Deployment(
             flow=backfill.name,
             name=f"{job.name}-backfill",
             fields=dates | _common(job, backfill, pool, BACKFILL_QUEUE),
             defaults={},
-            has_schedule=False,
         ),
         Deployment(
             flow=score_partition.name,
             name=f"{job.name}-partition",
             fields=one | _common(job, score_partition, pool, BACKFILL_QUEUE),
             defaults={},
-            has_schedule=False,
         ),
     ]
+    if job.has_labels:
+        deployments.append(_evaluation(job, nights, pool))
+
+    return deployments
+
+
+def _evaluation(job: JobToDeploy, nights: Nights, pool: str) -> Deployment:
+    """The deployment that compares predictions with labels."""
+    fields = {
+        "description": f"Compares the published predictions of {job.name} with the labels that "
+        "have become known.",
+        "tags": [job.name, "evaluate", TAG],
+        "parameters": {"job": job.source},
+        "concurrency_limit": 1,
+        "concurrency_options": {"collision_strategy": "ENQUEUE"},
+    }
+    return Deployment(
+        flow=evaluate.name,
+        name=f"{job.name}-evaluate",
+        # It takes seconds, and must not wait for a backfill of days.
+        fields=fields | _common(job, evaluate, pool, NIGHTLY_QUEUE),
+        defaults={},
+        schedule=Schedule(
+            slug="evaluate",
+            cron=nights.evaluate_cron,
+            timezone=nights.timezone,
+            option="--evaluate-cron",
+        ),
+    )
 
 
 def _common(job: JobToDeploy, flow: Flow[..., Any], pool: str, queue: str) -> dict[str, Any]:

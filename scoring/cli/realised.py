@@ -1,33 +1,16 @@
 """Prints what came true of predictions: metrics with their bands, partition by partition."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from nightscore.cli.show import out, print_json, print_table
+from nightscore.monitoring.performance.realised_wording import SHOWN, notes_of, show_realised
 from nightscore.operations.metric_history import MetricDay
 from nightscore.reports.series import sparkline
-from nightscore.schemas.evaluation import EvaluationRecord, Task
+from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import show_value
 from nightscore.schemas.performance import MetricRecord
-
-SHOWN: Mapping[Task, tuple[str, ...]] = {
-    "binary": ("roc_auc", "average_precision", "log_loss", "brier", "precision", "recall"),
-    "classes": ("accuracy", "log_loss", "precision_macro", "recall_macro", "f1_macro"),
-    "regression": ("mae", "rmse", "bias", "r2"),
-}
-"""The metrics in tables; JSON has all."""
-
-
-def show_metric(metric: MetricRecord | None) -> str:
-    """A value and its band; without a value, why there is none."""
-    if metric is None:
-        return ""
-    if metric.value is None:
-        return metric.note or "not known"
-    if metric.low is None or metric.high is None:
-        return f"{metric.value:.4g}"
-    return f"{metric.value:.4g} ({metric.low:.3g} to {metric.high:.3g})"
 
 
 def print_records(
@@ -39,7 +22,7 @@ def print_records(
 
     if together:
         by_name = {metric.name: metric for metric in together}
-        cells = {name: show_metric(by_name.get(name)) for name in names}
+        cells = {name: show_realised(by_name.get(name)) for name in names}
         rows.append(
             {"partition": "all", "rows": f"{together[0].n:,}", "labelled": "", "notes": ""} | cells
         )
@@ -66,22 +49,9 @@ def _row(record: EvaluationRecord, names: Sequence[str]) -> dict[str, str]:
         "partition": show_value(record.partition),
         "rows": f"{record.counts.predictions:,}",
         "labelled": "" if share is None else f"{share:.1%}",
-        **{name: show_metric(record.metric(name)) for name in names},
-        "notes": "; ".join([*_count_notes(record), *record.notes]),
+        **{name: show_realised(record.metric(name)) for name in names},
+        "notes": "; ".join(notes_of(record)),
     }
-
-
-def _count_notes(record: EvaluationRecord) -> list[str]:
-    """The counts that a reader should know, if they are not zero."""
-    counts = record.counts
-    named = {
-        "acted on": counts.acted_on,
-        "orphans": counts.orphans,
-        "labels of quarantined rows": counts.quarantined,
-        "corrected": counts.corrected,
-        "null labels": counts.null_labels,
-    }
-    return [f"{n:,} {what}" for what, n in named.items() if n]
 
 
 def _day_row(name: str, day: MetricDay) -> dict[str, str]:
@@ -90,7 +60,7 @@ def _day_row(name: str, day: MetricDay) -> dict[str, str]:
     )
     return {
         "partition": day.partition,
-        name: show_metric(metric),
+        name: show_realised(metric),
         "rows": f"{day.n:,}",
         "labelled": "" if day.labelled_share is None else f"{day.labelled_share:.1%}",
         "known at (UTC)": f"{day.made_at:%Y-%m-%d %H:%M:%S}",

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from nightscore.errors import ConflictError, LocationNotFoundError, ScoringError
 from nightscore.ledger.layout import LABELS_INDEX, RUN_ID, evaluation_path
@@ -19,7 +20,7 @@ from nightscore.ledger.manifest_files import map_records
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.manifest import read_record
-from nightscore.schemas.partition import encode_folder
+from nightscore.schemas.partition import decode_folder, encode_folder, order_of
 from nightscore.storage.store import Store
 
 _NAME = re.compile(rf"evaluations/([^/]+)/({RUN_ID.pattern})-(\d{{6}})-([0-9a-f]+)\.json")
@@ -137,6 +138,24 @@ def evaluations_of(
 
     records = read_evaluations(workspace.state, newest)
     return {record.run_id: record for record in records}
+
+
+def latest_evaluations(workspace: Workspace, n_partitions: int) -> list[EvaluationRecord]:
+    """The newest evaluation of each of the latest partitions that have any, in their order.
+
+    Args:
+        workspace: The job's.
+        n_partitions: How many at most.
+    """
+    pattern = workspace.job.input.partition_format
+    by_folder = list_evaluations(workspace.state)
+
+    def place_of(folder: str) -> tuple[int, Any, str]:
+        _, value = decode_folder(folder) or ("", folder)
+        return order_of(value, pattern)
+
+    latest = sorted(by_folder, key=place_of)[-n_partitions:]
+    return read_evaluations(workspace.state, [by_folder[folder][-1] for folder in latest])
 
 
 def newest_evaluations(store: Store, moment: datetime | None) -> list[EvaluationRecord]:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from nightscore.flows.deployments.automations import blocks_of, read_automations
 from nightscore.flows.deployments.changes import Change, FieldChange, differences, merged
 from nightscore.flows.deployments.deploy import deploy, online_workers
 from nightscore.flows.deployments.job_checks import check_jobs
-from nightscore.flows.deployments.jobs import JobToDeploy, read_jobs
+from nightscore.flows.deployments.jobs import JobToDeploy, check_labels, read_jobs
 from nightscore.flows.deployments.prefect_api import prefect_api
 from nightscore.flows.deployments.schedules import check_schedule
 from nightscore.flows.deployments.wanted import Nights
@@ -204,6 +205,35 @@ def test_without_a_cron_expression_a_new_job_has_no_schedule() -> None:
     assert deployment(server, "nightly")["schedules"] == []
     assert deployment(server, "nightly")["parameters"]["timezone"] == "UTC"
     assert deployed(server, Nights(cron="0 3 * * *"))["schedule late-nightly"].action == "created"
+
+
+def test_only_a_job_with_labels_is_evaluated_by_a_deployment() -> None:
+    server = MemoryPrefect()
+    labelled = replace(JOB, has_labels=True)
+    changes = deployed(server, job=labelled)
+    assert changes["schedule late-evaluate"].reason == "none; --evaluate-cron sets one"
+
+    evaluation = deployment(server, "evaluate")
+    assert evaluation["entrypoint"] == "nightscore.flows.evaluate.evaluate"
+    assert evaluation["parameters"] == {"job": "/jobs/late.yaml"}
+    assert (evaluation["work_queue_name"], evaluation["schedules"]) == ("nightly", [])
+
+    nights = Nights(evaluate_cron="0 5 * * *", timezone="America/New_York")
+    assert deployed(server, nights, labelled)["schedule late-evaluate"].action == "created"
+    (schedule,) = deployment(server, "evaluate")["schedules"]
+    assert schedule["schedule"] == {"cron": "0 5 * * *", "timezone": "America/New_York"}
+    (nightly,) = deployment(server, "nightly")["schedules"]
+    assert nightly["schedule"]["cron"] == NIGHTS.cron
+
+    server.sent.clear()
+    assert {change.action for change in deployed(server, job=labelled).values()} == {"unchanged"}
+    assert server.sent == []
+
+
+def test_a_schedule_of_evaluations_needs_labels() -> None:
+    check_labels([JOB, replace(JOB, has_labels=True)])
+    with pytest.raises(InvalidJobError, match="no job has labels"):
+        check_labels([JOB])
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import polars as pl
 import pytest
 import yaml
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -33,6 +34,14 @@ from tests.models.test_odd_models import add_model
 from tests.support.lake import Lake
 from tests.support.lent_pool import lender
 from tests.support.models import NUMBERS, make_frame
+from tests.support.outcomes import (
+    DAYS,
+    labelled_job,
+    labels_of,
+    predictions,
+    publish,
+    write_labels,
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -57,11 +66,12 @@ with warnings.catch_warnings():
 
     from nightscore.flows.backfill import backfill
     from nightscore.flows.children import run_child
+    from nightscore.flows.evaluate import evaluate
     from nightscore.flows.nightly import logical_date, nightly
     from nightscore.flows.outcome import Outcome
     from nightscore.flows.parameters import Mode, Order
     from nightscore.flows.partition import score_partition, score_partitions
-    from nightscore.flows.pools import run_within
+    from nightscore.flows.pools import run_within, within_time
     from nightscore.flows.prefect_server import PrefectServer
     from nightscore.flows.ui.artifacts import artifact_key
     from nightscore.flows.ui.backfill_page import backfill_markdown, resume_command
@@ -469,6 +479,49 @@ def test_mlflow_being_away_costs_its_record_only(lake: Lake) -> None:
     lake.write("2024-02-27", make_frame(10))
     manifest = lake.run(lake.job(), "2024-02-27")
     assert track(manifest, "http://127.0.0.1:9", "", "") is None
+
+
+def test_evaluations_are_a_table_and_what_is_wrong_fails_the_run(
+    bare_lake: Lake, tmp_path: Path
+) -> None:
+    job = labelled_job(bare_lake)
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    rows, days = predictions(100), DAYS[:2]
+    labels = {day: labels_of(rows, day) for day in days}
+    for n, day in enumerate(days):
+        publish(job, day, rows, n=n)
+    contradiction = labels[days[1]].with_columns(late=1 - pl.col("late"))
+    write_labels(bare_lake, pl.concat([*labels.values(), contradiction]))
+
+    state = finish(evaluate(str(path), return_state=True))
+    assert state.is_failed()
+    assert "1 partitions could not be evaluated; the others were." in state.message
+    assert days[1] in state.message
+    table = asyncio.run(artifacts("test-evaluate"))[-1]
+    assert table.description == "1 partition evaluated, 0 unchanged; 1 could not be evaluated"
+    (row,) = json.loads(table.data)
+    assert (row["partition"], row["labelled"], row["matured"]) == (days[0], "100.0%", "yes")
+    assert " to " in row["roc_auc"]
+
+    write_labels(bare_lake, pl.concat(labels.values()))
+    dates = (date(2024, 3, 1), date(2024, 3, 2))
+    state = finish(evaluate(str(path), *dates, return_state=True))
+    assert state.message == "1 partition evaluated, 1 unchanged"
+    latest = json.loads(asyncio.run(artifacts("test-evaluate"))[-1].data)
+    assert [row["partition"] for row in latest] == [days[1], days[0]]
+
+    swapped = finish(evaluate(str(path), dates[1], dates[0], return_state=True))
+    assert "The range ends before it starts." in swapped.message
+
+
+def test_what_needs_no_workers_is_given_up_when_its_time_is_up() -> None:
+    assert asyncio.run(within_time(60, lambda: 7)) == 7
+
+    end = threading.Event()
+    with pytest.raises(TimeoutError):
+        asyncio.run(within_time(0.01, end.wait))
+    end.set()
 
 
 def test_a_batch_scores_several_partitions_in_one_run(lake: Lake, job_file: str) -> None:

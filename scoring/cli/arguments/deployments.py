@@ -25,6 +25,14 @@ def deploy(
             "a new job has no schedule.",
         ),
     ] = None,
+    evaluate_cron: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CRON",
+            help="When predictions of jobs with labels are evaluated. Default: as it is; "
+            "a new job has no such schedule.",
+        ),
+    ] = None,
     timezone: Annotated[
         str | None,
         typer.Option(
@@ -77,6 +85,7 @@ def deploy(
 
     options = {
         "cron": cron,
+        "evaluate_cron": evaluate_cron,
         "timezone": timezone,
         "lag_days": lag_days,
         "look_back_days": look_back_days,

@@ -26,14 +26,16 @@ def deploy(
     from nightscore.flows.deployments.deploy import deploy as deploy_jobs
     from nightscore.flows.deployments.deploy import online_workers
     from nightscore.flows.deployments.job_checks import check_jobs
-    from nightscore.flows.deployments.jobs import read_jobs
+    from nightscore.flows.deployments.jobs import check_labels, read_jobs
     from nightscore.flows.deployments.prefect_api import prefect_api, server_url
     from nightscore.flows.deployments.schedules import check_schedule
     from nightscore.flows.deployments.wanted import Nights
 
     nights = Nights(**options)
-    check_schedule(nights.cron, nights.timezone)
+    check_schedule(nights.cron, nights.timezone, nights.evaluate_cron)
     specs = read_jobs(jobs)
+    if nights.evaluate_cron is not None:
+        check_labels(specs)
     server_url()
 
     if not no_check:
@@ -57,13 +59,15 @@ def deploy(
 def _next_steps(
     changes: "Sequence[Change]", workers: Sequence[str], pool: str, *, dry_run: bool
 ) -> list[str]:
-    unscheduled = [change.name for change in changes if change.kind == "schedule" and change.reason]
     lines = []
-    if unscheduled:
-        lines.append(
-            f"No schedule: {', '.join(unscheduled)}. "
-            'To run every night, add an option such as --cron "0 3 * * *".'
-        )
+    for option, example in (("--cron", "0 3 * * *"), ("--evaluate-cron", "0 5 * * *")):
+        reason = f"none; {option} sets one"
+        unscheduled = [change.name for change in changes if change.reason == reason]
+        if unscheduled:
+            lines.append(
+                f"No schedule: {', '.join(unscheduled)}. "
+                f'To run every night, add an option such as {option} "{example}".'
+            )
 
     if not workers and not dry_run:
         start = f"prefect worker start --pool {shlex.quote(pool)}"

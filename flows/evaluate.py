@@ -1,0 +1,112 @@
+"""The flow that compares published predictions with the labels that have become known."""
+
+import functools
+from datetime import UTC, date, datetime
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import acreate_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed
+
+from nightscore.errors import InvalidJobError, LabelError
+from nightscore.flows.failures import tell_of_failure
+from nightscore.flows.outcome import fail_with_reason
+from nightscore.flows.parameters import (
+    DEFAULT_TIMEOUT_MINUTES,
+    JobName,
+    Minutes,
+    job_name,
+    read_job,
+)
+from nightscore.flows.pools import within_time
+from nightscore.flows.ui.artifacts import artifact_key
+from nightscore.flows.ui.evaluation_page import MAX_PARTITIONS, evaluation_message, evaluation_rows
+from nightscore.flows.ui.log import forward_engine_log
+from nightscore.ledger.evaluation_files import latest_evaluations
+from nightscore.ledger.workspace import Workspace
+from nightscore.operations.evaluate import Evaluation
+from nightscore.operations.evaluate import evaluate as evaluate_partitions
+from nightscore.schemas.evaluation import EvaluationRecord
+from nightscore.schemas.job import ScoringJob
+
+
+def _run_name() -> str:
+    return f"{job_name(flow_run.parameters['job'])} · evaluate"
+
+
+@flow(
+    name="evaluate",
+    flow_run_name=_run_name,
+    persist_result=False,
+    on_failure=[tell_of_failure],
+)
+@fail_with_reason
+async def evaluate(
+    job: JobName,
+    start: date | None = None,
+    end: date | None = None,
+    timeout_minutes: Minutes = DEFAULT_TIMEOUT_MINUTES,
+) -> State[Any]:
+    """Compare published predictions with the labels that have become known, where either is new.
+
+    Args:
+        job: One of the jobs, which has `labels`. From Python also the path or URL of a job file.
+        start: First date. Empty: all dates up to the last one.
+        end: Last date, included. Empty: all dates from the first one on.
+        timeout_minutes: Stop after this time. What is evaluated by then stays.
+    """
+    forward_engine_log()
+    spec = read_job(job)
+    first, last = _range(spec, start, end)
+
+    work = functools.partial(evaluate_partitions, spec, datetime.now(UTC), first, last)
+    done = await _evaluate(spec, work, timeout_minutes)
+    latest = latest_evaluations(Workspace(spec), MAX_PARTITIONS)
+    message = evaluation_message(done)
+    await _show(spec, latest, message)
+
+    done.check()
+    return Completed(message=message)
+
+
+def _range(spec: ScoringJob, start: date | None, end: date | None) -> tuple[str | None, str | None]:
+    """The first and last partition value; None: no bound."""
+    if start is not None and end is not None and end < start:
+        raise InvalidJobError(
+            "The range ends before it starts.",
+            expected="a first date that is not after the last",
+            found=f"{start} to {end}",
+            next_step=f"evaluate {end} to {start}",
+        )
+
+    pattern = spec.input.partition_format
+    first = None if start is None else start.strftime(pattern)
+    last = None if end is None else end.strftime(pattern)
+    return first, last
+
+
+async def _evaluate(
+    spec: ScoringJob, work: "functools.partial[Evaluation]", timeout_minutes: int
+) -> Evaluation:
+    try:
+        return await within_time(timeout_minutes * 60, work)
+    except TimeoutError:
+        raise LabelError(
+            f"The evaluation was stopped after {timeout_minutes:,} minutes, its time limit. What "
+            "was evaluated by then stays.",
+            spec.labels.uri if spec.labels else spec.given_as,
+            next_step="check the stores of the labels and the predictions, or raise "
+            f"timeout_minutes; then run `{spec.command('evaluate')}`",
+        ) from None
+
+
+async def _show(spec: ScoringJob, latest: list[EvaluationRecord], message: str) -> None:
+    """The table of realised metrics. Before the first evaluation there is nothing to show."""
+    if latest:
+        await acreate_table_artifact(
+            key=artifact_key(spec.name, "evaluate"),
+            table=evaluation_rows(latest),
+            description=message,
+        )
