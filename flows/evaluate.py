@@ -1,5 +1,6 @@
 """The flow that compares published predictions with the labels that have become known."""
 
+import asyncio
 import functools
 from datetime import UTC, date, datetime
 from typing import Any
@@ -24,6 +25,7 @@ from nightscore.flows.pools import within_time
 from nightscore.flows.ui.artifacts import artifact_key
 from nightscore.flows.ui.evaluation_page import MAX_PARTITIONS, evaluation_message, evaluation_rows
 from nightscore.flows.ui.log import forward_engine_log
+from nightscore.flows.ui.performance_event import emit_performance_event
 from nightscore.ledger.evaluation_files import latest_evaluations
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.evaluate import Evaluation
@@ -63,7 +65,8 @@ async def evaluate(
 
     work = functools.partial(evaluate_partitions, spec, datetime.now(UTC), first, last)
     done = await _evaluate(spec, work, timeout_minutes)
-    latest = latest_evaluations(Workspace(spec), MAX_PARTITIONS)
+    await asyncio.to_thread(emit_performance_event, spec, done.records)
+    latest = await asyncio.to_thread(latest_evaluations, Workspace(spec), MAX_PARTITIONS)
     message = evaluation_message(done)
     await _show(spec, latest, message)
 

@@ -1,9 +1,11 @@
 """What changed since the partition before: nobody is informed twice of what merely continues."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nightscore.monitoring.drift.findings import counted, worse
-from nightscore.schemas.drift import ORDER, Severity
+from nightscore.operations.judge_evaluations import JudgedEvaluation
+from nightscore.schemas.drift import ORDER, Severity, is_at_least
 from nightscore.schemas.manifest import FindingRecord, Manifest
 
 
@@ -59,3 +61,39 @@ def _became_worse(finding: FindingRecord) -> bool:
     if finding.status != "ongoing" or finding.was is None:
         return False
     return ORDER.index(counted(finding)) > ORDER.index(finding.was)
+
+
+@dataclass(frozen=True, slots=True)
+class PerformanceTransition:
+    """Partitions whose realised performance is not as it was before, in their order."""
+
+    changes: tuple[JudgedEvaluation, ...] = ()
+    """Those that became worse, up to a warning at least, and those that are within bounds again."""
+
+    @property
+    def severity(self) -> Severity | None:
+        """The greatest severity since performance was last within bounds; None: it is there now."""
+        severities: list[Severity] = []
+        for change in self.changes:
+            if is_resolved(change):
+                severities = []
+            else:
+                severities.append(change.severity)
+
+        return max(severities, key=ORDER.index, default=None)
+
+
+def find_performance_transition(judged: Sequence[JudgedEvaluation]) -> PerformanceTransition:
+    """What new evaluations change. What merely continues, or is a little better, is left out."""
+    changes = [one for one in judged if is_resolved(one) or _is_worse(one)]
+    return PerformanceTransition(tuple(changes))
+
+
+def is_resolved(judged: JudgedEvaluation) -> bool:
+    """Whether somebody was told of it, and it is within bounds again."""
+    return is_at_least(judged.was, "warning") and not is_at_least(judged.severity, "warning")
+
+
+def _is_worse(judged: JudgedEvaluation) -> bool:
+    became_worse = ORDER.index(judged.severity) > ORDER.index(judged.was)
+    return became_worse and is_at_least(judged.severity, "warning")

@@ -147,15 +147,24 @@ def latest_evaluations(workspace: Workspace, n_partitions: int) -> list[Evaluati
         workspace: The job's.
         n_partitions: How many at most.
     """
-    pattern = workspace.job.input.partition_format
     by_folder = list_evaluations(workspace.state)
+    latest = in_order(by_folder, workspace.job.input.partition_format)[-n_partitions:]
+    return read_evaluations(workspace.state, [by_folder[folder][-1] for folder in latest])
+
+
+def in_order(folders: Iterable[str], pattern: str) -> list[str]:
+    """Folders of partitions in the order of their values.
+
+    Args:
+        folders: As `list_evaluations` names them.
+        pattern: The job's `input.partition_format`.
+    """
 
     def place_of(folder: str) -> tuple[int, Any, str]:
         _, value = decode_folder(folder) or ("", folder)
         return order_of(value, pattern)
 
-    latest = sorted(by_folder, key=place_of)[-n_partitions:]
-    return read_evaluations(workspace.state, [by_folder[folder][-1] for folder in latest])
+    return sorted(folders, key=place_of)
 
 
 def newest_evaluations(store: Store, moment: datetime | None) -> list[EvaluationRecord]:

@@ -160,7 +160,7 @@ def _check_estimated(run: FinishedRun) -> Iterator[Outcome]:
     baselines = {metric.name: metric.value for metric in estimate.baseline}
     metric, baseline = metrics.get(gate.metric), baselines.get(gate.metric)
 
-    least, words = _least_estimate(gate, baseline)
+    least, words = least_estimate(gate, baseline)
     expected = f"{gate.metric} of at least {words}, by the lower end of its band"
 
     if metric is None or metric.value is None or metric.low is None or least is None:
@@ -173,7 +173,7 @@ def _check_estimated(run: FinishedRun) -> Iterator[Outcome]:
     yield Outcome(passed=metric.low >= least, expected=expected, found=found)
 
 
-def _least_estimate(gate: Estimated, baseline: float | None) -> tuple[float | None, str]:
+def least_estimate(gate: Estimated, baseline: float | None) -> tuple[float | None, str]:
     """The greater one of the bounds, and where it is from. None: the baseline's value is needed."""
     if gate.max_drop is None:
         return gate.min, f"{gate.min:g}"

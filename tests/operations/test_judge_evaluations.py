@@ -1,0 +1,95 @@
+"""What came true, judged by the bounds of estimates, and what it was before."""
+
+import pytest
+
+from nightscore.ledger.layout import state_store
+from nightscore.ledger.manifest_files import write_manifest
+from nightscore.operations.judge_evaluations import judge_evaluations
+from nightscore.schemas.drift import Severity
+from nightscore.schemas.performance import EstimateRecord, MetricRecord
+from tests.support.evaluations import Band, recorded
+from tests.support.lake import Lake
+from tests.support.manifests import published_run
+from tests.support.outcomes import labelled_job
+from tests.support.publications import run_id
+
+DAYS = [f"2024-03-0{n}" for n in range(1, 6)]
+GOOD: Band = (0.8, 0.75, 0.85)
+UNSURE: Band = (0.69, 0.64, 0.74)
+BAD: Band = (0.6, 0.55, 0.65)
+UNKNOWN: Band = (None, None, None)
+BOUND = {"estimated": {"metric": "roc_auc", "min": 0.7}}
+
+
+@pytest.mark.parametrize(
+    ("auc", "severity"),
+    [
+        (GOOD, "ok"),
+        ((0.71, 0.66, 0.76), "ok"),
+        (UNSURE, "warning"),
+        (BAD, "critical"),
+        ((0.6, None, None), "critical"),
+    ],
+)
+def test_only_a_band_wholly_below_the_bound_is_critical(
+    bare_lake: Lake, auc: Band, severity: Severity
+) -> None:
+    job = labelled_job(bare_lake, gates=BOUND)
+    (judged,) = judge_evaluations(job, [recorded(job, DAYS[0], auc)])
+    assert (judged.severity, judged.was) == (severity, "ok")
+    assert judged.expected == "roc_auc of at least 0.7"
+
+
+def test_what_it_was_is_that_of_the_nearest_partition_before(bare_lake: Lake) -> None:
+    job = labelled_job(bare_lake, gates=BOUND)
+    recorded(job, DAYS[0], BAD)
+    recorded(job, DAYS[1], UNKNOWN)
+    recorded(job, DAYS[2], GOOD, is_matured=False)
+    recorded(job, DAYS[4], GOOD)
+    new = [recorded(job, DAYS[3], UNSURE)]
+    (judged,) = judge_evaluations(job, new)
+    assert (judged.severity, judged.was) == ("warning", "critical")
+
+
+def test_a_correction_is_compared_with_what_it_corrects(bare_lake: Lake) -> None:
+    job = labelled_job(bare_lake, gates=BOUND)
+    recorded(job, DAYS[0], GOOD)
+    recorded(job, DAYS[1], UNSURE)
+    corrected = recorded(job, DAYS[1], GOOD, number=2, work="ff")
+    (judged,) = judge_evaluations(job, [corrected])
+    assert (judged.severity, judged.was) == ("ok", "warning")
+
+
+def test_several_are_judged_in_the_order_of_their_partitions(bare_lake: Lake) -> None:
+    job = labelled_job(bare_lake, gates=BOUND)
+    bands = (BAD, GOOD, UNSURE)
+    new = [recorded(job, day, band) for day, band in zip(DAYS, bands, strict=False)]
+    judged = judge_evaluations(job, new[::-1])
+    assert [(one.severity, one.was) for one in judged] == [
+        ("critical", "ok"),
+        ("ok", "critical"),
+        ("warning", "ok"),
+    ]
+
+
+def test_early_labels_unknown_metrics_and_jobs_without_bounds_are_not_judged(
+    bare_lake: Lake,
+) -> None:
+    job = labelled_job(bare_lake, gates=BOUND)
+    early = recorded(job, DAYS[0], BAD, is_matured=False)
+    unknown = recorded(job, DAYS[1], UNKNOWN)
+    bad = recorded(job, DAYS[2], BAD)
+    assert [one.record for one in judge_evaluations(job, [early, unknown, bad])] == [bad]
+    assert judge_evaluations(labelled_job(bare_lake), [bad]) == []
+
+
+def test_a_drop_is_measured_from_the_baseline_of_the_run(bare_lake: Lake) -> None:
+    job = labelled_job(bare_lake, gates={"estimated": {"metric": "roc_auc", "max_drop": 0.1}})
+    new = [recorded(job, day, UNSURE) for day in DAYS[:2]]
+    baseline = EstimateRecord(baseline=(MetricRecord(name="roc_auc", value=0.85),))
+    manifest = published_run(run_id=run_id(2), partition=DAYS[1], estimate=baseline)
+    write_manifest(state_store(job), f"ds={DAYS[1]}", manifest)
+
+    (judged,) = judge_evaluations(job, new)
+    assert (judged.record.partition, judged.severity) == (DAYS[1], "critical")
+    assert judged.expected == "roc_auc of at least 0.75 (the baseline's 0.85 less 0.1)"
