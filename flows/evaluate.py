@@ -22,6 +22,7 @@ from nightscore.flows.parameters import (
     read_job,
 )
 from nightscore.flows.pools import within_time
+from nightscore.flows.tracking import track_evaluations
 from nightscore.flows.ui.artifacts import artifact_key
 from nightscore.flows.ui.evaluation_page import MAX_PARTITIONS, evaluation_message, evaluation_rows
 from nightscore.flows.ui.log import forward_engine_log
@@ -69,6 +70,7 @@ async def evaluate(
     latest = await asyncio.to_thread(latest_evaluations, Workspace(spec), MAX_PARTITIONS)
     message = evaluation_message(done)
     await _show(spec, latest, message)
+    await asyncio.to_thread(track_evaluations, done.records, latest, spec.registry)
 
     done.check()
     return Completed(message=message)
