@@ -8,7 +8,6 @@ import pytest
 from scipy import stats
 
 from nightscore.monitoring.performance.metrics import intervals, ranking
-from nightscore.monitoring.performance.metrics.auc_difference import roc_auc_difference
 from nightscore.monitoring.performance.metrics.classes import class_metrics
 from nightscore.monitoring.performance.metrics.decisions import (
     confusion,
@@ -159,24 +158,6 @@ def test_binary_intervals_cover(
         data_sets.append(measure(rank_scores(score[rows], label, weights)))
 
     check_coverage(values_of(truth), data_sets)
-
-
-def test_intervals_of_differences_cover() -> None:
-    """The other model sees the scores through noise."""
-    score, probability = population(1.0, 0.0)
-    noisy = score + np.random.default_rng(17).normal(0, 0.2, len(score))
-    both = np.repeat([True, False], len(score))
-    shares = np.concatenate([probability, 1 - probability])
-    truth = roc_auc_difference(np.tile(score, 2), np.tile(noisy, 2), both, shares)
-
-    rng = np.random.default_rng(18)
-    data_sets = []
-    for _ in range(N_DATA_SETS):
-        rows = rng.integers(0, len(score), 200)
-        label = rng.random(200) < probability[rows]
-        data_sets.append([roc_auc_difference(score[rows], noisy[rows], label)])
-
-    check_coverage(values_of([truth]), data_sets)
 
 
 @pytest.mark.parametrize("is_weighted", [False, True])
