@@ -30,7 +30,10 @@ from nightscore.schemas.partition import order_of, show_value
 if TYPE_CHECKING:
     import polars as pl
 
-    from nightscore.monitoring.performance.label_partitions import LabelPartitions
+    from nightscore.monitoring.performance.label_partitions import (
+        LabelPartitions,
+        PartitionLabels,
+    )
     from nightscore.monitoring.performance.label_rows import LabelRows
     from nightscore.monitoring.performance.partition_outcomes import PartitionOutcomes
 
@@ -102,13 +105,14 @@ def evaluate(job: ScoringJob, now: datetime, start: Value = None, end: Value = N
 
     if pending:
         reading = session.reading()
-        for value, rows in reading.labels_of(pending):
-            if not session.learn(value, rows):
+        for value, own_labels in reading.labels_of(pending):
+            if not session.learn(value, own_labels.rows):
                 unchanged.append(value)
                 continue
 
             try:
-                records.append(session.evaluate(value, rows, reading.outcomes_of(value)))
+                outcomes = reading.outcomes_of(value)
+                records.append(session.evaluate(value, own_labels, outcomes))
             except LabelError as error:
                 problems.append(_problem(value, error))
         n_elsewhere = reading.partitions.n_elsewhere
@@ -187,7 +191,7 @@ class _Session:
         return _Reading(self._workspace, self._files, self._live)
 
     def evaluate(
-        self, value: Value, rows: "pl.DataFrame", outcomes: "PartitionOutcomes"
+        self, value: Value, labels: "PartitionLabels", outcomes: "PartitionOutcomes"
     ) -> EvaluationRecord:
         """Compare the predictions of a partition with its labels, and write the record."""
         from nightscore.monitoring.performance.label_partitions import time_of
@@ -195,7 +199,7 @@ class _Session:
         job, folder = self._job, self._workspace.folder(value)
         run_id = self._live[value].run_id or ""
         since = time_of(value, job.input.partition_format, run_id)
-        realised = outcomes.compare(rows, since, self._now)
+        realised = outcomes.compare(labels, since, self._now)
         known = self._known[folder]
         model = outcomes.manifest.model if outcomes.manifest is not None else None
 
@@ -319,7 +323,7 @@ class _Reading:
             self._outcomes[value] = find_outcomes(self.workspace, value, predictions, self.rows)
         return self._outcomes[value]
 
-    def labels_of(self, values: Sequence[Value]) -> "Iterator[tuple[Value, pl.DataFrame]]":
+    def labels_of(self, values: Sequence[Value]) -> "Iterator[tuple[Value, PartitionLabels]]":
         """The labels of some partitions."""
         labels = labels_of(self.workspace.job)
         if labels.partition is None:
@@ -330,7 +334,7 @@ class _Reading:
             return self.partitions.by_folder(values)
         return self.partitions.by_column(values)
 
-    def _by_key(self) -> "Iterator[tuple[Value, pl.DataFrame]]":
+    def _by_key(self) -> "Iterator[tuple[Value, PartitionLabels]]":
         from nightscore.monitoring.performance.label_partitions import time_of
 
         if labels_of(self.workspace.job).match != "latest_before":

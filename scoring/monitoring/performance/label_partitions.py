@@ -1,6 +1,7 @@
 """Divides labels by the partition that they belong to."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,25 @@ if TYPE_CHECKING:
 LABELS_AT_ONCE = 12_000_000
 """Labels of several partitions that are in memory at once. More are read in several passes."""
 
+DIVIDED_AT_ONCE = 1_000_000
+"""Labels that are divided by partition at once."""
+
 Value = str | None
 KeysOf = Callable[[Value], "pl.DataFrame"]
 """Reads the keys that are published for a partition."""
+
+
+@dataclass(slots=True)
+class PartitionLabels:
+    """The labels of one partition."""
+
+    rows: "pl.DataFrame"
+    """As `LabelRows.read` gives them, without the partition's column."""
+
+    def take(self) -> "pl.DataFrame":
+        """The rows, which are not held here any more: whoever takes them can free their memory."""
+        rows, self.rows = self.rows, self.rows.clear()
+        return rows
 
 
 class LabelPartitions:
@@ -37,19 +54,19 @@ class LabelPartitions:
         self.n_elsewhere = 0
         """Labels of partitions, or of keys, that are not published. Known once all are read."""
 
-    def by_folder(self, values: Sequence[Value]) -> "Iterator[tuple[Value, pl.DataFrame]]":
+    def by_folder(self, values: Sequence[Value]) -> Iterator[tuple[Value, PartitionLabels]]:
         """Labels whose files are in the folders of their partitions, one partition at a time."""
         import polars as pl
 
         for value in values:
             batches = self._rows.read(self._files.of(value))
-            yield value, pl.concat([self._rows.empty(), *batches])
+            yield value, PartitionLabels(pl.concat([self._rows.empty(), *batches]))
 
         for file in self._files.files:
             if self._files.partition_of(file) not in self._published:
                 self.n_elsewhere += self._rows.n_rows_of(file)
 
-    def by_column(self, values: Sequence[Value]) -> "Iterator[tuple[Value, pl.DataFrame]]":
+    def by_column(self, values: Sequence[Value]) -> Iterator[tuple[Value, PartitionLabels]]:
         """Labels that name their partition in a column."""
         n_passes = max(1, -(-self._rows.n_rows // LABELS_AT_ONCE))
         step = max(1, -(-len(values) // n_passes))
@@ -60,31 +77,26 @@ class LabelPartitions:
 
     def _read_some(
         self, values: Sequence[Value], *, is_first: bool
-    ) -> "Iterator[tuple[Value, pl.DataFrame]]":
+    ) -> Iterator[tuple[Value, PartitionLabels]]:
         import polars as pl
 
         wanted = pl.Series(PARTITION, list(values), pl.String)
         published = pl.Series(PARTITION, list(self._published), pl.String)
-        batches = [self._rows.empty()]
+        divided = _DividedRows(self._rows.empty())
 
         for batch in self._rows.read(self._files.files):
-            batches.append(
-                batch.filter(pl.col(PARTITION).is_in(wanted.implode(), nulls_equal=True))
-            )
+            divided.add(batch.filter(pl.col(PARTITION).is_in(wanted.implode(), nulls_equal=True)))
+
             if is_first:
                 is_published = batch[PARTITION].is_in(published.implode(), nulls_equal=True)
                 self.n_elsewhere += batch.height - int(is_published.sum())
 
-        labels = pl.concat(batches)
-        parts = labels.partition_by(PARTITION, as_dict=True, include_key=False)
-        nothing = self._rows.empty().drop(PARTITION)
-
         for value in values:
-            yield value, parts.pop((value,), nothing)
+            yield value, PartitionLabels(divided.pop(value))
 
     def by_key(
         self, keys_of: KeysOf, quarantined_of: KeysOf
-    ) -> "Iterator[tuple[Value, pl.DataFrame]]":
+    ) -> Iterator[tuple[Value, PartitionLabels]]:
         """Labels without a partition: each belongs to the only one that has published its key.
 
         Raises:
@@ -115,7 +127,7 @@ class LabelPartitions:
 
     def by_time(
         self, times: Mapping[Value, datetime], keys_of: KeysOf, quarantined_of: KeysOf
-    ) -> "Iterator[tuple[Value, pl.DataFrame]]":
+    ) -> Iterator[tuple[Value, PartitionLabels]]:
         """Labels of keys that many partitions publish: each belongs to the latest one before it.
 
         Args:
@@ -152,7 +164,7 @@ class LabelPartitions:
         found: "Sequence[tuple[Value, pl.DataFrame]]",
         rest: "pl.DataFrame",
         quarantined_of: KeysOf,
-    ) -> "Iterator[tuple[Value, pl.DataFrame]]":
+    ) -> Iterator[tuple[Value, PartitionLabels]]:
         """The same, with labels of quarantined rows where these are. What is left has no row."""
         import polars as pl
 
@@ -164,9 +176,56 @@ class LabelPartitions:
                 rest = rest.join(quarantined, on=keys, how="anti", maintain_order="left")
                 own = pl.concat([own, hit])
 
-            yield value, own
+            yield value, PartitionLabels(own)
 
         self.n_elsewhere = rest.height
+
+
+class _DividedRows:
+    """Rows by partition.
+
+    They are divided a million at a time. All rows at once would be in memory twice, and batches
+    as small as they are read would leave many small frames.
+    """
+
+    def __init__(self, empty: "pl.DataFrame") -> None:
+        """Begin without rows.
+
+        Args:
+            empty: Has the columns of all rows.
+        """
+        self._nothing = empty.drop(PARTITION)
+        self._waiting: list[pl.DataFrame] = []
+        self._n_waiting = 0
+        self._by_value: dict[Value, list[pl.DataFrame]] = {}
+
+    def add(self, rows: "pl.DataFrame") -> None:
+        """Add rows of any partitions."""
+        self._waiting.append(rows)
+        self._n_waiting += rows.height
+
+        if self._n_waiting >= DIVIDED_AT_ONCE:
+            self._divide()
+
+    def pop(self, value: Value) -> "pl.DataFrame":
+        """The rows of a partition, without its column. They are not held here any more."""
+        import polars as pl
+
+        self._divide()
+        return pl.concat([self._nothing, *self._by_value.pop(value, [])])
+
+    def _divide(self) -> None:
+        import polars as pl
+
+        if not self._n_waiting:
+            return
+
+        rows = pl.concat(self._waiting)
+        self._waiting, self._n_waiting = [], 0
+
+        parts = rows.partition_by(PARTITION, as_dict=True, include_key=False)
+        for (value,), part in parts.items():
+            self._by_value.setdefault(value, []).append(part)
 
 
 def time_of(value: Value, pattern: str, run_id: str) -> datetime:

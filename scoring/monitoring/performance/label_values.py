@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 MAX_NAMED = 10
+ROWS_AT_ONCE = 1_000_000
+"""Labels that are counted or replaced at once. Either takes several times their memory."""
 OPPOSITES = {"0": "1", "1": "0"}
 """Classes whose counterpart is known though it may not occur. True and false are 1 and 0."""
 
@@ -91,7 +93,12 @@ def _names_of(labels: "pl.DataFrame") -> "pl.DataFrame":
     """The labels that occur, the names of their classes, and how often each occurs."""
     import polars as pl
 
-    distinct = labels[LABEL].drop_nulls().value_counts(name="n").sort(LABEL)
+    some_rows = labels.select(LABEL).iter_slices(ROWS_AT_ONCE)
+    counts = [some[LABEL].drop_nulls().value_counts(name="n") for some in some_rows]
+    no_rows = labels[LABEL].clear().value_counts(name="n")
+
+    together = pl.concat([no_rows, *counts])
+    distinct = together.group_by(LABEL).agg(pl.col("n").sum()).sort(LABEL)
     column = pl.col(LABEL)
 
     if distinct.schema[LABEL] == pl.Boolean:
@@ -116,9 +123,9 @@ def _replaced(labels: "pl.DataFrame", names: "pl.DataFrame", values: "pl.Series"
     if labels.schema[LABEL] == pl.Null or not names.height:
         return labels.with_columns(pl.lit(None, values.dtype).alias(LABEL))
 
-    return labels.with_columns(
-        pl.col(LABEL).replace_strict(names[LABEL], values, return_dtype=values.dtype)
-    )
+    replaced = pl.col(LABEL).replace_strict(names[LABEL], values, return_dtype=values.dtype)
+    some_rows = labels.iter_slices(ROWS_AT_ONCE)
+    return pl.concat(some.with_columns(replaced) for some in some_rows)
 
 
 def _classes_of(predictions: "pl.DataFrame") -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Joins the predictions of a partition with their labels. Rows are never multiplied."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nightscore.errors import LabelError
@@ -17,10 +17,11 @@ from nightscore.schemas.evaluation import OutcomeCounts
 if TYPE_CHECKING:
     import polars as pl
 
-ROWS_AT_ONCE = 1_000_000
+ROWS_AT_ONCE = 500_000
 """Rows of both sides that are joined at once. The index of a join takes more memory than the rows
 themselves, so more rows are divided by the hash of their keys."""
 MAX_PARTS = 65_536
+PARTS_OF_A_BYTE = 256
 PART = "part"
 """The column that says in which part a row is joined."""
 
@@ -74,7 +75,8 @@ def join_outcomes(
             orphans.append(of_labels.frame.select(keys).join(some, on=keys, how="anti"))
 
         parts.append(joined.drop(keys))
-        settled.append(of_labels)
+        # Only the counts are still needed. The rows would hold all keys in memory.
+        settled.append(replace(of_labels, frame=of_labels.frame.clear()))
 
     frame = pl.concat(parts)
     n_orphans, n_quarantined = _count_orphans(orphans, keys, quarantined_keys)
@@ -90,17 +92,20 @@ def _with_parts(frame: "pl.DataFrame", keys: Sequence[str], n_parts: int) -> "pl
         return frame
 
     hashes = pl.struct(keys).hash() if len(keys) > 1 else pl.col(keys[0]).hash()
-    return frame.with_columns((hashes % n_parts).cast(pl.UInt16).alias(PART))
+    dtype = pl.UInt8 if n_parts <= PARTS_OF_A_BYTE else pl.UInt16
+    part = (hashes % n_parts).cast(dtype).alias(PART)
+
+    # Hashes of all rows would take as much memory as the scores.
+    some_rows = [frame.clear(), *frame.iter_slices(ROWS_AT_ONCE)]
+    return pl.concat(some.with_columns(part) for some in some_rows)
 
 
 def _part(frame: "pl.DataFrame", index: int) -> "pl.DataFrame":
     """The rows of one part. Equal keys are in the same one, and rows stay in order."""
-    import polars as pl
-
     if PART not in frame.columns:
         return frame
 
-    return frame.filter(pl.col(PART) == index).drop(PART)
+    return frame.drop(PART).filter(frame[PART] == index)
 
 
 def _check_keys(joined: "pl.DataFrame", keys: Sequence[str]) -> None:

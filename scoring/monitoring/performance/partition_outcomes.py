@@ -12,6 +12,7 @@ from nightscore.ledger.manifest_files import find_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.monitoring.performance.column_kinds import agree, kind_of
 from nightscore.monitoring.performance.label_files import labels_of
+from nightscore.monitoring.performance.label_partitions import PartitionLabels
 from nightscore.monitoring.performance.label_rows import READ_ROWS, LabelRows
 from nightscore.monitoring.performance.label_values import as_classes, as_flags, as_numbers
 from nightscore.monitoring.performance.outcomes import Outcomes, join_outcomes
@@ -74,12 +75,12 @@ class PartitionOutcomes:
         return [joined for _, joined in labels_of(job).key_pairs(job.keys.columns)]
 
     def compare(
-        self, labels: "pl.DataFrame", since: datetime, now: datetime
+        self, labels: PartitionLabels, since: datetime, now: datetime
     ) -> RealisedPerformance:
         """Join, count and measure.
 
         Args:
-            labels: Of this partition, as `LabelRows.read` gives them.
+            labels: Of this partition. They are taken, so that their memory can be freed.
             since: The partition's date, in UTC.
             now: In UTC.
 
@@ -91,12 +92,12 @@ class PartitionOutcomes:
         key_types = list(self.labels.key_types.values())
         predictions = self.predictions.read(self._keys, key_types)
 
-        named, classes = self._name_values(labels, predictions)
+        named, classes = self._name_values(labels.take(), predictions)
         if columns.task == "binary":
             predictions = predictions.drop(PREDICTED)
 
         outcomes = join_outcomes(predictions, named, self.labels.keys, self.quarantined_keys)
-        del predictions, named, labels
+        del predictions, named
 
         measuring = measuring_of(columns, classes, self.workspace.job.decision)
         rows = labelled_rows(outcomes.frame, measuring)
