@@ -102,6 +102,11 @@ class EvaluationRecord(VersionedRecord):
     coverage: tuple[CoverageRecord, ...] = ()
     """By age, if the job's labels have `known_at`."""
     metrics: tuple[MetricRecord, ...] = ()
+    """Of the labelled rows, each counted once."""
+    weighted: tuple[MetricRecord, ...] = ()
+    """The same metrics of a partition that has not matured, with its labelled rows weighted by
+    score to stand for all of its rows. Never compared with those of complete labels. Empty: all
+    rows are labelled, or a note says why there are none."""
     confusion: ConfusionRecord | None = None
     """Of a binary model, at the threshold."""
     calibration: tuple[CalibrationBinRecord, ...] = ()

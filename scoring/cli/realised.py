@@ -18,7 +18,11 @@ def print_records(
 ) -> None:
     """Print evaluations, and the metrics of all their matured rows together."""
     names = SHOWN[records[0].task]
-    rows = [_row(record, names) for record in records]
+    rows = []
+    for record in records:
+        rows.append(_row(record, names))
+        if record.weighted:
+            rows.append(_weighted_row(record, names))
 
     if together:
         by_name = {metric.name: metric for metric in together}
@@ -51,6 +55,18 @@ def _row(record: EvaluationRecord, names: Sequence[str]) -> dict[str, str]:
         "labelled": "" if share is None else f"{share:.1%}",
         **{name: show_realised(record.metric(name)) for name in names},
         "notes": "; ".join(notes_of(record)),
+    }
+
+
+def _weighted_row(record: EvaluationRecord, names: Sequence[str]) -> dict[str, str]:
+    """The same metrics of early labels, weighted by score."""
+    by_name = {metric.name: metric for metric in record.weighted}
+    return {
+        "partition": f"{show_value(record.partition)}, weighted",
+        "rows": "",
+        "labelled": "",
+        **{name: show_realised(by_name.get(name)) for name in names},
+        "notes": "early labels, weighted by score to stand for all rows",
     }
 
 

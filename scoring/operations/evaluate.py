@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nightscore.monitoring.performance.label_rows import LabelRows
     from nightscore.monitoring.performance.partition_outcomes import PartitionOutcomes
 
-EVALUATION_VERSION = "1"
+EVALUATION_VERSION = "2"
 """Part of the digest of an evaluation's work. Raised when the same labels give other records."""
 
 HASH_SEEDS = (1, 2)
@@ -230,6 +230,7 @@ class _Session:
             counts=realised.counts,
             coverage=realised.coverage,
             metrics=realised.metrics,
+            weighted=realised.weighted,
             confusion=realised.confusion,
             calibration=realised.calibration,
             segments=realised.segments,

@@ -231,6 +231,38 @@ def test_a_selection_by_score_is_told(bare_lake: Lake) -> None:
         assert any("selection" in note for note in record.notes) is is_told
 
 
+def test_early_labels_are_weighted_by_score(bare_lake: Lake) -> None:
+    """Of low scores few labels are known early."""
+    rows = predictions(3_000)
+    labels = labels_of(rows, DAY)
+    is_known = (rows["id"] % 10 == 0) | (rows["probability"] > 0.8)
+    job = labelled_job(bare_lake, labels={"matured_after": "7d"})
+    publish(job, DAY, rows)
+    write_labels(bare_lake, labels.filter(is_known))
+
+    (record,) = evaluate(job, datetime(2024, 3, 4, tzinfo=UTC)).records
+    weighted = {metric.name: metric for metric in record.weighted}
+    assert [*weighted] == [metric.name for metric in record.metrics]
+
+    truth = brier_score_loss(labels["late"], rows["probability"])
+    off = abs((weighted["brier"].value or 0) - truth)
+    assert off < abs(value_of(record, "brier") - truth) / 2
+    assert any("selection by score" in note for note in record.notes)
+
+    # Once the partition has matured, there is one kind of metrics.
+    (record,) = evaluate(job, NOW).records
+    assert record.weighted == ()
+
+
+@pytest.mark.parametrize(("n_labelled", "note"), [(10, "fewer than 20 rows"), (100, "")])
+def test_early_labels_that_are_not_weighted(bare_lake: Lake, n_labelled: int, note: str) -> None:
+    labels = labels_of(predictions(100), DAY).head(n_labelled)
+    record = one_day(bare_lake, labels, datetime(2024, 3, 4, tzinfo=UTC), matured_after="7d")
+
+    assert record.weighted == ()
+    assert any("not weighted" in text and note in text for text in record.notes) is bool(note)
+
+
 def test_coverage_by_age(bare_lake: Lake) -> None:
     labels = labels_of(predictions(100), DAY).with_columns(
         known=pl.Series([datetime(2024, 3, 1 + min(9, i // 10)) for i in range(100)])

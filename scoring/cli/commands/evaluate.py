@@ -44,4 +44,5 @@ def _print(spec: ScoringJob, done: Evaluation) -> None:
     elif not done.records and not done.problems:
         out.print("Nothing is published in this range.")
     if done.n_elsewhere:
-        out.print(f"{counted(done.n_elsewhere, 'label')} belong to nothing that is published.")
+        have = "has" if done.n_elsewhere == 1 else "have"
+        out.print(f"{counted(done.n_elsewhere, 'label')} {have} no published prediction.")

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from nightscore.arrow.parsing.files import read_facts, read_tables
@@ -25,8 +25,8 @@ from nightscore.monitoring.performance.realised import (
     Measuring,
     coverage_by_age,
     labelled_rows,
-    selection_distance,
 )
+from nightscore.monitoring.performance.score_bins import count_by_score, weighted_metrics
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.evaluation import CoverageRecord, OutcomeCounts
 from nightscore.schemas.manifest import Manifest
@@ -48,6 +48,8 @@ class RealisedPerformance:
     measuring: Measuring
     counts: OutcomeCounts
     metrics: tuple[MetricRecord, ...]
+    weighted: tuple[MetricRecord, ...] = ()
+    """Of early labels, with the labelled rows weighted by score to stand for all rows."""
     confusion: ConfusionRecord | None = None
     calibration: tuple[CalibrationBinRecord, ...] = ()
     segments: tuple[SegmentRecord, ...] = ()
@@ -103,16 +105,19 @@ class PartitionOutcomes:
         rows = labelled_rows(outcomes.frame, measuring)
 
         metrics, confusion, calibration = _measure(measuring, rows)
+        is_early = now - since < labels_of(self.workspace.job).time_to_mature
+        weighted, sample_notes = _compare_with_all(outcomes, rows, measuring, is_early=is_early)
 
         return RealisedPerformance(
             measuring=measuring,
             counts=outcomes.counts,
             metrics=tuple(metrics),
+            weighted=tuple(weighted),
             confusion=confusion,
             calibration=tuple(calibration),
             segments=tuple(measuring.measure_segments(rows)),
             coverage=tuple(coverage_by_age(outcomes.frame, since, now)),
-            notes=tuple(self._notes(outcomes, rows.height, now - since)),
+            notes=(*self._early_notes(is_early), *sample_notes, *self._notes(outcomes, rows)),
             rows=as_parquet(rows, measuring),
         )
 
@@ -165,29 +170,24 @@ class PartitionOutcomes:
 
         return [pl.DataFrame(pl.from_arrow(table)).select(casts) for table in tables]
 
-    def _notes(self, outcomes: Outcomes, n_measured: int, age: timedelta) -> list[str]:
-        job, counts = self.workspace.job, outcomes.counts
-        labels = labels_of(job)
+    def _early_notes(self, is_early: bool) -> list[str]:
+        if not is_early:
+            return []
+        matured_after = labels_of(self.workspace.job).matured_after
+        return [f"not matured: labels are complete after {matured_after}"]
+
+    def _notes(self, outcomes: Outcomes, labelled: "pl.DataFrame") -> list[str]:
+        job = self.workspace.job
         notes: list[str] = []
 
-        if age < labels.time_to_mature:
-            notes.append(f"not matured: labels are complete after {labels.matured_after}")
-
-        distance = selection_distance(outcomes.frame)
-        if distance is not None:
-            notes.append(
-                f"selection: scores of labelled rows differ from those of the others "
-                f"(Kolmogorov-Smirnov {distance:.2f})"
-            )
-
-        n_without_score = counts.labelled - n_measured
+        n_without_score = outcomes.counts.labelled - labelled.height
         if n_without_score:
             notes.append(f"{n_without_score:,} labelled rows have no score")
 
         unknown = [name for name in job.drift.segments if name not in self._segment_names]
         if unknown:
             notes.append(
-                f"no segments by {', '.join(unknown)}: the predictions do not carry it; "
+                f"no segments by {', '.join(unknown)}: not a column of the predictions; "
                 "name it in pass_through"
             )
 
@@ -209,6 +209,30 @@ def _measure(
     if confusion is None:
         return metrics, None, curve
     return metrics, ConfusionRecord(**confusion._asdict()), curve
+
+
+def _compare_with_all(
+    outcomes: Outcomes, labelled: "pl.DataFrame", measuring: Measuring, *, is_early: bool
+) -> tuple[list[MetricRecord], list[str]]:
+    """Whether the labelled rows are like all rows; of early labels also the weighted metrics."""
+    if not outcomes.counts.not_labelled:
+        return [], []
+
+    bins = count_by_score(outcomes.frame, labelled, measuring)
+    weighted: list[MetricRecord] = []
+    notes: list[str] = []
+
+    if bins is not None and bins.selection.is_finding:
+        notes.append(
+            "selection by score: labelled rows have other scores than the rest; the shares below "
+            f"a score differ by up to {bins.selection.distance:.0%}"
+        )
+
+    if is_early:
+        weighted, note = weighted_metrics(bins, labelled, measuring)
+        notes += [note] if note else []
+
+    return weighted, notes
 
 
 def measuring_of(

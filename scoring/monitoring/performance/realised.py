@@ -1,7 +1,6 @@
 """Measures the predictions of one partition against its labels."""
 
 import functools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +19,7 @@ from nightscore.monitoring.performance.metrics.classes import class_metrics
 from nightscore.monitoring.performance.metrics.regression import regression_metrics
 from nightscore.monitoring.performance.metrics.segments import Segments, by_segment, worst_first
 from nightscore.monitoring.performance.prediction_rows import PREDICTED, PROBABILITY, SCORE
+from nightscore.profiles.bins import Floats
 from nightscore.schemas.decision import DecisionValues
 from nightscore.schemas.evaluation import CoverageRecord, Task
 from nightscore.schemas.performance import MetricRecord, SegmentRecord
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 
 COVERAGE_DAYS = (1.0, 3.0, 7.0, 14.0, 30.0, 90.0)
 """Ages of a prediction at which the share of known labels is told."""
-LEAST_COMPARED = 50
-"""Rows on either side below which no selection by score is looked for."""
-LEAST_DISTANCE, GREATEST_CHANCE = 0.05, 0.001
-"""A selection is told if the distributions of the scores differ by more, and less by chance."""
 MAX_SEGMENTS = 50
 """Values of a column, those with the most rows."""
 
@@ -65,21 +61,30 @@ class Measuring:
             return []
         return [f"{PROBABILITY}_{index}" for index in range(len(self.classes))]
 
-    def measure(self, rows: "pl.DataFrame") -> list[MetricRecord]:
-        """The metrics of labelled rows."""
-        if self.task == "binary":
-            return self.measure_binary(rows).metrics
-        if self.task == "regression":
-            return regression_metrics(_floats(rows, SCORE), _floats(rows, LABEL))
-        return self._measure_classes(rows)
+    def measure(self, rows: "pl.DataFrame", weights: Floats | None = None) -> list[MetricRecord]:
+        """The metrics of labelled rows.
 
-    def measure_binary(self, rows: "pl.DataFrame") -> BinaryPerformance:
+        Args:
+            rows: As `labelled_rows` gives them.
+            weights: Of the rows, shape (n,). None: each row counts once.
+        """
+        if self.task == "binary":
+            return self.measure_binary(rows, weights).metrics
+        if self.task == "regression":
+            score, label = _floats(rows, SCORE), _floats(rows, LABEL)
+            return regression_metrics(score, label, weights=weights)
+        return self._measure_classes(rows, weights)
+
+    def measure_binary(
+        self, rows: "pl.DataFrame", weights: Floats | None = None
+    ) -> BinaryPerformance:
         """The metrics, the confusion and the calibration curve of a binary model."""
         return binary_performance(
             _floats(rows, SCORE),
             rows[LABEL].to_numpy(),
             threshold=self.threshold,
             values=self.values,
+            weights=weights,
         )
 
     def measure_segments(self, rows: "pl.DataFrame") -> list[SegmentRecord]:
@@ -107,7 +112,9 @@ class Measuring:
     ) -> list[MetricRecord]:
         return self.measure(rows[positions])
 
-    def _measure_classes(self, rows: "pl.DataFrame") -> list[MetricRecord]:
+    def _measure_classes(
+        self, rows: "pl.DataFrame", weights: Floats | None
+    ) -> list[MetricRecord]:
         probabilities = None
         if self.has_probabilities:
             probabilities = np.column_stack([_floats(rows, name) for name in self._probabilities()])
@@ -116,6 +123,7 @@ class Measuring:
             _codes(rows, LABEL, self.classes),
             self.classes,
             probabilities=probabilities,
+            weights=weights,
         )
 
 
@@ -123,7 +131,15 @@ def labelled_rows(frame: "pl.DataFrame", measuring: Measuring) -> "pl.DataFrame"
     """The rows that metrics are of: labelled, and not acted on. Only the columns that they need."""
     import polars as pl
 
-    is_wanted = pl.col(LABEL).is_not_null()
+    is_wanted = pl.col(LABEL).is_not_null() & is_measurable(frame, measuring)
+    return frame.filter(is_wanted).select(*measuring.score_columns, LABEL, *measuring.segments)
+
+
+def is_measurable(frame: "pl.DataFrame", measuring: Measuring) -> "pl.Expr":
+    """Whether a row has its scores and was not acted on: metrics are of it once it has a label."""
+    import polars as pl
+
+    is_wanted = pl.lit(True)
     if ACTED_ON in frame.columns:
         is_wanted &= ~pl.col(ACTED_ON).fill_null(False)
     for name in measuring.score_columns:
@@ -131,7 +147,7 @@ def labelled_rows(frame: "pl.DataFrame", measuring: Measuring) -> "pl.DataFrame"
         if name != PREDICTED:
             is_wanted &= pl.col(name).is_not_nan()
 
-    return frame.filter(is_wanted).select(*measuring.score_columns, LABEL, *measuring.segments)
+    return is_wanted
 
 
 def coverage_by_age(frame: "pl.DataFrame", since: datetime, now: datetime) -> list[CoverageRecord]:
@@ -156,40 +172,6 @@ def coverage_by_age(frame: "pl.DataFrame", since: datetime, now: datetime) -> li
         for days in COVERAGE_DAYS
         if days <= reached
     ]
-
-
-def selection_distance(frame: "pl.DataFrame") -> float | None:
-    """How far the scores of labelled rows are from those of the others; None: not told apart.
-
-    The two-sample Kolmogorov-Smirnov statistic, if it is greater than chance explains. Source of
-    the bound: Smirnov (1948), the first term of the limiting distribution.
-    """
-    import polars as pl
-
-    n_without = frame[LABEL].null_count()
-    n_least = min(n_without, frame.height - n_without)
-    if SCORE not in frame.columns or n_least < LEAST_COMPARED:
-        return None
-
-    scores = frame.filter(pl.col(SCORE).is_not_nan())
-    is_labelled = pl.col(LABEL).is_not_null()
-    with_label = np.sort(_floats(scores.filter(is_labelled), SCORE))
-    without = np.sort(_floats(scores.filter(~is_labelled), SCORE))
-
-    if min(len(with_label), len(without)) < LEAST_COMPARED:
-        return None
-
-    distance = 0.0
-    for points in (with_label, without):
-        left = np.searchsorted(with_label, points, side="right") / len(with_label)
-        right = np.searchsorted(without, points, side="right") / len(without)
-        distance = max(distance, float(np.abs(left - right).max()))
-
-    n_effective = len(with_label) * len(without) / (len(with_label) + len(without))
-    chance = 2 * math.exp(-2 * n_effective * distance**2)
-    is_told = distance >= LEAST_DISTANCE and chance <= GREATEST_CHANCE
-
-    return distance if is_told else None
 
 
 def _segments(

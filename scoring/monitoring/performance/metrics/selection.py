@@ -8,6 +8,8 @@ from nightscore.monitoring.drift.statistics.shared.contingency import chi2
 from nightscore.profiles.bins import Counts, Floats, quantile_edges
 
 N_BINS = 10
+LEAST_COMPARED = 50
+"""Rows with and without labels, below which the two are not compared."""
 LEAST_LABELLED = 20
 """Labelled rows that one weight is of. With fewer, a weight is mostly noise."""
 GREATEST_CHANCE = 0.001
@@ -30,6 +32,8 @@ class Selection(NamedTuple):
     def is_finding(self) -> bool:
         """Whether it is no chance, and great enough to make metrics wrong."""
         if self.distance is None or self.p_value is None:
+            return False
+        if min(self.n_labelled, self.n_others) < LEAST_COMPARED:
             return False
         return self.distance >= LEAST_DISTANCE and self.p_value <= GREATEST_CHANCE
 
@@ -76,40 +80,37 @@ class LabelWeights(NamedTuple):
     """Weights of labelled rows, so that they stand for all rows."""
 
     weights: Floats
-    """By age and bin of the score, shape (ages, k). 0 where an age has too few labelled rows."""
-    share_represented: float
-    """Share of all rows whose age has enough labelled rows. What the others are like is unknown."""
+    """By bin of the score, shape (k,)."""
+    n_united: int
+    """Bins that have too few labelled rows for a weight of their own."""
 
 
-def label_weights(n_rows: Counts, n_labelled: Counts) -> LabelWeights:
-    """The inverse of the share of labelled rows, by age of the prediction and bin of the score.
+def label_weights(n_rows: Counts, n_labelled: Counts) -> LabelWeights | None:
+    """The inverse of the share of labelled rows, by bin of the score.
 
-    Bins of an age with fewer than 20 labelled rows are united with their neighbours of higher
-    scores, the last ones with the one before, so that no row gets a weight by chance alone.
-    Weighted metrics are those of all rows if, among rows of one age and bin, having a label does
-    not depend on the label.
+    Bins with fewer than 20 labelled rows are united with their neighbours of higher scores, the
+    last ones with the one before, so that no row gets a weight by chance alone. None: there are
+    fewer than 20 labelled rows in all.
+
+    Give predictions of one age at a time, such as those of one partition: how many labels are known
+    depends on the age, too. Weighted metrics are those of all rows if, among rows of one age and
+    bin, having a label does not depend on the label.
 
     Source: D. Horvitz, D. Thompson, "A Generalization of Sampling Without Replacement from a Finite
     Universe" (1952).
 
     Args:
-        n_rows: All rows by age and bin of the score, shape (ages, k).
+        n_rows: All rows by bin of the score, shape (k,).
         n_labelled: Labelled rows among them.
     """
-    weights = np.zeros(n_rows.shape)
-    n_represented = 0
+    starts = _united(n_labelled)
+    if not len(starts):
+        return None
 
-    for age, (rows, labelled) in enumerate(zip(n_rows, n_labelled, strict=True)):
-        starts = _united(labelled)
-        if not len(starts):
-            continue
+    of_bins = np.add.reduceat(n_rows, starts) / np.add.reduceat(n_labelled, starts)
+    weights = np.repeat(of_bins, np.diff(starts, append=len(n_rows)))
 
-        of_bins = np.add.reduceat(rows, starts) / np.add.reduceat(labelled, starts)
-
-        weights[age] = np.repeat(of_bins, np.diff(starts, append=len(rows)))
-        n_represented += int(rows.sum())
-
-    return LabelWeights(weights, n_represented / max(int(n_rows.sum()), 1))
+    return LabelWeights(weights, int(np.count_nonzero(n_labelled < LEAST_LABELLED)))
 
 
 def _united(labelled: Counts) -> list[int]:

@@ -68,41 +68,52 @@ def test_scores_that_are_not_finite_have_a_bin() -> None:
 
 
 def test_weights_undo_the_selection() -> None:
-    """Of early labels high scores are more likely; by two ages."""
-    age = RNG.integers(0, 2, 20_000)
+    """Of early labels high scores are more likely."""
     label = RNG.random(20_000) < SCORES
-    is_labelled = RNG.random(20_000) < np.where(age == 0, 0.05 + 0.9 * SCORES, 0.9)
+    is_labelled = RNG.random(20_000) < 0.05 + 0.9 * SCORES
 
-    n_bins = len(EDGES) + 1
-    cells = age * n_bins + BINS
-    n_rows = np.bincount(cells, minlength=2 * n_bins).reshape(2, n_bins)
-    n_labelled = np.bincount(cells[is_labelled], minlength=2 * n_bins).reshape(2, n_bins)
-    found = label_weights(n_rows, n_labelled)
-    weights = found.weights[age, BINS][is_labelled]
+    found = label_weights(counts(BINS >= 0), counts(is_labelled))
+    assert found is not None
+    weights = found.weights[BINS][is_labelled]
 
-    assert found.share_represented == 1
+    assert found.n_united == 0
     assert weights.sum() == pytest.approx(20_000)
 
     def of(rows: np.ndarray, weights: np.ndarray | None = None) -> dict[str, float]:
         records = binary_metrics(SCORES[rows], label[rows], threshold=0.5, weights=weights)
         return {record.name: record.value or 0.0 for record in records}
 
-    of_all, of_labelled, of_weighted = of(age >= 0), of(is_labelled), of(is_labelled, weights)
+    of_all, of_labelled, of_weighted = of(BINS >= 0), of(is_labelled), of(is_labelled, weights)
     for name in ("roc_auc", "average_precision", "brier", "log_loss", "recall"):
         wrong = abs(of_labelled[name] - of_all[name])
         assert abs(of_weighted[name] - of_all[name]) < max(0.3 * wrong, 0.005), name
 
 
-def test_bins_with_few_labels_are_united() -> None:
-    n_rows = np.full((3, 4), 100)
-    n_labelled = np.array([[5, 15, 50, 10], [3, 3, 3, 3], [0, 0, 25, 0]])
+UNITED = {
+    "some": ([5, 15, 50, 10], [10, 10, 200 / 60, 200 / 60], 3),
+    "all into one": ([0, 0, 25, 0], [16, 16, 16, 16], 3),
+    "none": ([20, 25, 50, 100], [5, 4, 2, 1], 0),
+}
 
-    found = label_weights(n_rows, n_labelled)
 
-    assert found.weights.tolist() == [
-        [10, 10, 200 / 60, 200 / 60],
-        [0, 0, 0, 0],
-        [16, 16, 16, 16],
-    ]
-    assert found.share_represented == pytest.approx(2 / 3)
-    assert label_weights(n_rows * 0, n_labelled * 0).share_represented == 0
+@pytest.mark.parametrize("name", UNITED)
+def test_bins_with_few_labels_are_united(name: str) -> None:
+    n_labelled, weights, n_united = UNITED[name]
+    found = label_weights(np.full(4, 100), np.array(n_labelled))
+
+    assert found is not None
+    assert found.weights.tolist() == weights
+    assert found.n_united == n_united
+
+
+def test_too_few_labels_have_no_weights() -> None:
+    assert label_weights(np.full(4, 100), np.array([3, 3, 3, 3])) is None
+    assert label_weights(np.zeros(4, int), np.zeros(4, int)) is None
+
+
+def test_few_rows_are_not_compared() -> None:
+    selection = selection_by_score(np.array([500, 500]), np.array([0, 49]))
+
+    assert selection.p_value is not None
+    assert selection.p_value < 0.001
+    assert not selection.is_finding
