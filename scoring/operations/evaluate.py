@@ -26,6 +26,7 @@ from nightscore.process import installed_version, rare_collection
 from nightscore.schemas.evaluation import EvaluationRecord, LabelsRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import order_of, show_value
+from nightscore.schemas.text import counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -68,8 +69,9 @@ class Evaluation:
             LabelError: With all problems.
         """
         if self.problems:
+            partitions = counted(len(self.problems), "partition")
             raise LabelError(
-                f"{len(self.problems)} partitions could not be evaluated; the others were.",
+                f"{partitions} could not be evaluated; the others were.",
                 self.labels_uri,
                 problems=self.problems,
                 next_step="correct the labels, or the section `labels` of the job file; then "
@@ -81,8 +83,8 @@ class Evaluation:
 def evaluate(job: ScoringJob, now: datetime, start: Value = None, end: Value = None) -> Evaluation:
     """Evaluate the published partitions whose predictions or labels are new.
 
-    Each gets a record, which is never changed. Of two commands that do the same work at the same
-    time, one record stays.
+    Each of them gets a new record, which is never changed. If two commands evaluate the same at
+    the same time, there is one record.
 
     Args:
         job: Whose predictions and labels.
@@ -106,7 +108,7 @@ def evaluate(job: ScoringJob, now: datetime, start: Value = None, end: Value = N
     if pending:
         reading = session.reading()
         for value, own_labels in reading.labels_of(pending):
-            if not session.learn(value, own_labels.rows):
+            if not session.note_digest(value, own_labels.rows):
                 unchanged.append(value)
                 continue
 
@@ -116,7 +118,7 @@ def evaluate(job: ScoringJob, now: datetime, start: Value = None, end: Value = N
             except LabelError as error:
                 problems.append(_problem(value, error))
         n_elsewhere = reading.partitions.n_elsewhere
-        session.remember()
+        session.save_digests()
 
     pattern = job.input.partition_format
     records.sort(key=lambda record: order_of(record.partition, pattern))
@@ -150,10 +152,10 @@ class _Session:
 
         self._digests = self._file_digests()
         self._known = recall_labels(self._workspace.state)
-        self._at_first = dict(self._known)
+        self._known_before = dict(self._known)
 
     def choose(self, start: Value, end: Value) -> tuple[list[Value], list[Value]]:
-        """Partitions to look at, and those that are known to be unchanged, in order."""
+        """The partitions whose labels must be read, and those that are unchanged, both in order."""
         pattern = self._job.input.partition_format
         pending: list[Value] = []
         unchanged: list[Value] = []
@@ -175,19 +177,19 @@ class _Session:
 
         return pending, unchanged
 
-    def learn(self, value: Value, rows: "pl.DataFrame") -> bool:
-        """Note the digest of a partition's labels. Returns whether there is work to do."""
+    def note_digest(self, value: Value, rows: "pl.DataFrame") -> bool:
+        """Note the digest of a partition's labels. Returns whether they need an evaluation."""
         content = _content_digest(rows)
         self._known[self._workspace.folder(value)] = KnownLabels(self._digests[value], content)
         return not self._is_done(value, content)
 
-    def remember(self) -> None:
-        """Keep the digests for the next call."""
-        if self._known != self._at_first:
+    def save_digests(self) -> None:
+        """Save the digests for the next call, which reads only labels that have changed."""
+        if self._known != self._known_before:
             remember_labels(self._workspace.state, self._known)
 
     def reading(self) -> "_Reading":
-        """Reads the labels and the predictions."""
+        """A reader of the labels and the predictions."""
         return _Reading(self._workspace, self._files, self._live)
 
     def evaluate(
@@ -240,7 +242,7 @@ class _Session:
         return write_evaluation(self._workspace.state, record, realised.rows)
 
     def _is_done(self, value: Value, content: str) -> bool:
-        """Whether the newest record of a partition is of the same work."""
+        """Whether the newest record of a partition is of these labels, run and settings."""
         done = self._evaluations.get(self._workspace.folder(value), [])
         return bool(done) and done[-1].work == self._work(value, content)
 
@@ -249,13 +251,13 @@ class _Session:
         return done[-1].number if done else 0
 
     def _work(self, value: Value, content: str) -> str:
-        """Digest of everything that decides what a record says."""
+        """A digest of all that decides what a record says: run, labels, age and settings."""
         parts = [self._live[value].run_id, content, self._is_matured(value), self._settings]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     @cached_property
     def _settings(self) -> str:
-        """What the job says about evaluations."""
+        """The settings of the job that decide what a record says."""
         labels = labels_of(self._job).model_dump(
             mode="json", exclude={"uri", "storage_options"}, exclude_defaults=True
         )

@@ -13,10 +13,12 @@ from sklearn.metrics import brier_score_loss, mean_absolute_error, roc_auc_score
 
 import nightscore.operations.evaluate as module
 from nightscore.cli.app import build_app
+from nightscore.cli.realised import print_records
 from nightscore.errors import InvalidJobError, LabelError
 from nightscore.ledger import evaluation_files
 from nightscore.ledger.fingerprint import fingerprint
 from nightscore.ledger.layout import state_store
+from nightscore.monitoring.performance import label_partitions, label_rows, label_values
 from nightscore.operations.clean import clean
 from nightscore.operations.evaluate import evaluate
 from nightscore.operations.metric_history import measure_together, metric_history
@@ -63,7 +65,13 @@ def value_of(record: EvaluationRecord, name: str) -> float:
     return metric.value
 
 
-def test_each_day_is_measured_once(bare_lake: Lake) -> None:
+@pytest.mark.parametrize("rows_at_once", [1_000_000, 70])
+def test_each_day_is_measured_once(
+    bare_lake: Lake, rows_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_partitions, "DIVIDED_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(label_values, "ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(label_rows, "READ_ROWS", 50)
     job = labelled_job(bare_lake)
     rows = publish_days(job)
     labels = {day: labels_of(rows[day], day, seed=i) for i, day in enumerate(DAYS)}
@@ -231,7 +239,9 @@ def test_a_selection_by_score_is_told(bare_lake: Lake) -> None:
         assert any("selection" in note for note in record.notes) is is_told
 
 
-def test_early_labels_are_weighted_by_score(bare_lake: Lake) -> None:
+def test_early_labels_are_weighted_by_score(
+    bare_lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Of low scores few labels are known early."""
     rows = predictions(3_000)
     labels = labels_of(rows, DAY)
@@ -248,6 +258,9 @@ def test_early_labels_are_weighted_by_score(bare_lake: Lake) -> None:
     off = abs((weighted["brier"].value or 0) - truth)
     assert off < abs(value_of(record, "brier") - truth) / 2
     assert any("selection by score" in note for note in record.notes)
+
+    print_records(job, [record], [])
+    assert f"{DAY}, weighted" in capsys.readouterr().out
 
     # Once the partition has matured, there is one kind of metrics.
     (record,) = evaluate(job, NOW).records
@@ -375,7 +388,7 @@ def test_an_unknown_class_is_an_error_and_stops_no_other_day(bare_lake: Lake) ->
     assert [record.partition for record in done.records] == [DAYS[0], DAYS[2]]
     with pytest.raises(LabelError) as caught:
         done.check()
-    assert f"{DAYS[1]}: 3 labels are of no class" in caught.value.problems[0]
+    assert f"{DAYS[1]}: 3 labels of no class" in caught.value.problems[0]
     assert "7: 3 labels" in caught.value.problems[0]
     assert evaluate(job, NOW).problems, "it is looked at again"
 

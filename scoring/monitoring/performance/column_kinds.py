@@ -1,4 +1,4 @@
-"""Which types of columns can be compared, and as what."""
+"""Which columns can be compared with each other, and the type to do it in."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -55,8 +55,8 @@ _KINDS: tuple[tuple[Kind, pa.types], ...] = (
 )
 
 
-def agree(kinds: Iterable[ColumnKind]) -> "pl.DataType | None":
-    """The type as which columns of these kinds are compared; None: they cannot be.
+def common_type(kinds: Iterable[ColumnKind]) -> "pl.DataType | None":
+    """The type to which columns of these kinds are cast to be compared. None: they cannot be.
 
     No value changes on the way: integers of all widths become one, and floating numbers, but
     integers are never compared with floating numbers, nor numbers with text.

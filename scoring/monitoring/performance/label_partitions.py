@@ -97,38 +97,39 @@ class LabelPartitions:
     def by_key(
         self, keys_of: KeysOf, quarantined_of: KeysOf
     ) -> Iterator[tuple[Value, PartitionLabels]]:
-        """Labels without a partition: each belongs to the only one that has published its key.
+        """Labels that name no partition. Each belongs to the only one that has published its key.
 
         Raises:
             LabelError: Several partitions have published a key; some are named.
         """
         import polars as pl
 
-        rest = pl.concat([self._rows.empty(), *self._rows.read(self._files.files)])
-        found: list[tuple[Value, pl.DataFrame]] = []
-        places: dict[str, list[str]] = {}
+        unassigned = pl.concat([self._rows.empty(), *self._rows.read(self._files.files)])
+        assigned: list[tuple[Value, pl.DataFrame]] = []
+        partitions_of_key: dict[str, list[str]] = {}
         keys = self._rows.keys
 
-        seen = rest.clear().select(keys)
+        assigned_keys = unassigned.clear().select(keys)
         for value in self._published:
             published = keys_of(value).unique()
-            for key in seen.join(published, on=keys, how="semi").head(MAX_NAMED).iter_rows():
-                places.setdefault(show_key(key), []).append(show_value(value))
+            published_again = assigned_keys.join(published, on=keys, how="semi")
+            for key in published_again.head(MAX_NAMED).iter_rows():
+                partitions_of_key.setdefault(show_key(key), []).append(show_value(value))
 
-            own = rest.join(published, on=keys, how="semi", maintain_order="left")
-            rest = rest.join(published, on=keys, how="anti", maintain_order="left")
-            seen = pl.concat([seen, own.select(keys)])
-            found.append((value, own))
+            own = unassigned.join(published, on=keys, how="semi", maintain_order="left")
+            unassigned = unassigned.join(published, on=keys, how="anti", maintain_order="left")
+            assigned_keys = pl.concat([assigned_keys, own.select(keys)])
+            assigned.append((value, own))
 
-        if places:
-            raise _published_again(places)
+        if partitions_of_key:
+            raise _published_again(partitions_of_key)
 
-        yield from self._with_quarantined(found, rest, quarantined_of)
+        yield from self._with_quarantined(assigned, unassigned, quarantined_of)
 
     def by_time(
         self, times: Mapping[Value, datetime], keys_of: KeysOf, quarantined_of: KeysOf
     ) -> Iterator[tuple[Value, PartitionLabels]]:
-        """Labels of keys that many partitions publish: each belongs to the latest one before it.
+        """Labels that name a time. Each belongs to the latest partition before it that has its key.
 
         Args:
             times: The date of each published partition, in UTC.
@@ -137,48 +138,51 @@ class LabelPartitions:
         """
         import polars as pl
 
-        rest = pl.concat([self._rows.empty(), *self._rows.read(self._files.files)])
-        found: list[tuple[Value, pl.DataFrame]] = []
+        unassigned = pl.concat([self._rows.empty(), *self._rows.read(self._files.files)])
+        assigned: list[tuple[Value, pl.DataFrame]] = []
         keys = self._rows.keys
 
         for value in sorted(times, key=lambda value: times[value], reverse=True):
             moment = pl.lit(times[value].replace(tzinfo=None)).cast(pl.Datetime("us"))
             is_later = pl.col(OBSERVED_AT) >= moment
-            own = rest.filter(is_later).join(
+            own = unassigned.filter(is_later).join(
                 keys_of(value).unique(), on=keys, how="semi", maintain_order="left"
             )
-            rest = pl.concat(
+            unassigned = pl.concat(
                 [
-                    rest.filter(is_later).join(
+                    unassigned.filter(is_later).join(
                         own.select(keys).unique(), on=keys, how="anti", maintain_order="left"
                     ),
-                    rest.filter(~is_later.fill_null(False)),
+                    unassigned.filter(~is_later.fill_null(False)),
                 ]
             )
-            found.append((value, own))
+            assigned.append((value, own))
 
-        yield from self._with_quarantined(found, rest, quarantined_of)
+        yield from self._with_quarantined(assigned, unassigned, quarantined_of)
 
     def _with_quarantined(
         self,
-        found: "Sequence[tuple[Value, pl.DataFrame]]",
-        rest: "pl.DataFrame",
+        assigned: "Sequence[tuple[Value, pl.DataFrame]]",
+        unassigned: "pl.DataFrame",
         quarantined_of: KeysOf,
     ) -> Iterator[tuple[Value, PartitionLabels]]:
-        """The same, with labels of quarantined rows where these are. What is left has no row."""
+        """Add the labels of quarantined rows to their partitions, and count those without a row."""
         import polars as pl
 
         keys = self._rows.keys
-        for value, own in found:
-            if rest.height:
+        for value, own in assigned:
+            if unassigned.height:
                 quarantined = quarantined_of(value).unique()
-                hit = rest.join(quarantined, on=keys, how="semi", maintain_order="left")
-                rest = rest.join(quarantined, on=keys, how="anti", maintain_order="left")
-                own = pl.concat([own, hit])
+                before = unassigned
+                unassigned = before.join(quarantined, on=keys, how="anti", maintain_order="left")
+                of_quarantined = before.join(
+                    quarantined, on=keys, how="semi", maintain_order="left"
+                )
+                own = pl.concat([own, of_quarantined])
 
             yield value, PartitionLabels(own)
 
-        self.n_elsewhere = rest.height
+        self.n_elsewhere = unassigned.height
 
 
 class _DividedRows:

@@ -1,4 +1,4 @@
-"""Reads a job's labels: only the columns that are needed, as the types that they are joined by."""
+"""Reads the needed columns of a job's labels, cast to the types that they are joined by."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ import pyarrow as pa
 from nightscore.arrow.parsing.files import read_tables
 from nightscore.errors import LabelError
 from nightscore.inputs.footers import read_footers
-from nightscore.monitoring.performance.column_kinds import ColumnKind, agree, kind_of
+from nightscore.monitoring.performance.column_kinds import ColumnKind, common_type, kind_of
 from nightscore.monitoring.performance.label_files import LabelFiles
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.labels import Labels
@@ -82,7 +82,7 @@ class LabelRows:
 
         self._sources = self._name_columns()
         self._check_columns()
-        self._types = self._settle_types(key_types)
+        self._types = self._choose_types(key_types)
 
     @property
     def key_types(self) -> "dict[str, pl.DataType]":
@@ -194,7 +194,7 @@ class LabelRows:
                 )
         self._raise_if(problems, "Some files of labels lack columns that the job names.")
 
-    def _settle_types(self, key_types: Mapping[str, pa.DataType]) -> "dict[str, pl.DataType]":
+    def _choose_types(self, key_types: Mapping[str, pa.DataType]) -> "dict[str, pl.DataType]":
         problems: list[str] = []
         types: dict[str, pl.DataType] = {}
 
@@ -207,12 +207,12 @@ class LabelRows:
                 problems.append(f"{source}: expected {WORDS[name]}; found {shown}")
                 continue
 
-            agreed = agree(kinds.values())
-            if agreed is None:
+            shared = common_type(kinds.values())
+            if shared is None:
                 problems.append(f"{source}: has types that cannot be compared: {shown}")
                 continue
 
-            types[name] = agreed
+            types[name] = shared
 
         for name, (own, joined) in zip(self.keys, self._pairs, strict=True):
             if name in types:
@@ -229,10 +229,10 @@ class LabelRows:
         import polars as pl
 
         kinds = self._kinds(own)
-        agreed = agree([*kinds.values(), kind_of(predicted)])
+        shared = common_type([*kinds.values(), kind_of(predicted)])
 
-        if agreed is not None:
-            return agreed, ""
+        if shared is not None:
+            return shared, ""
 
         shown = ", ".join(sorted(kinds))
 

@@ -7,6 +7,7 @@ from nightscore.errors import LabelError
 from nightscore.monitoring.performance.label_rows import LABEL
 from nightscore.monitoring.performance.prediction_rows import PREDICTED, SCORE
 from nightscore.schemas.labels import ClassValue
+from nightscore.schemas.text import counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -59,7 +60,7 @@ def as_flags(
     if positive is None:
         meanings = _meanings(_classes_of(predictions), counts)
     else:
-        meanings = _meanings_beside(_class_name(positive), counts)
+        meanings = _meanings_for_positive(_class_name(positive), counts)
 
     _check_known(counts, meanings)
 
@@ -138,7 +139,7 @@ def _classes_of(predictions: "pl.DataFrame") -> dict[str, float]:
 
 
 def _meanings(predicted: Mapping[str, float], counts: Mapping[str, int]) -> dict[str, bool]:
-    """Each class, and whether it is the second one, from what the model predicts where."""
+    """Each class, and whether it is the second one, which goes with high probabilities."""
     names = sorted(predicted, key=lambda name: predicted[name] or 0.0)
     if len(names) > 1:
         return {name: name == names[-1] for name in names}
@@ -152,8 +153,8 @@ def _meanings(predicted: Mapping[str, float], counts: Mapping[str, int]) -> dict
     return {opposite: not is_second, name: is_second}
 
 
-def _meanings_beside(positive: str, counts: Mapping[str, int]) -> dict[str, bool]:
-    """The named class, and the only other one."""
+def _meanings_for_positive(positive: str, counts: Mapping[str, int]) -> dict[str, bool]:
+    """The positive class, and the only other one that the labels have."""
     others = sorted((name for name in counts if name != positive), key=lambda name: -counts[name])
     opposite = OPPOSITES.get(positive)
     if opposite is None or opposite not in others:
@@ -177,8 +178,8 @@ def _check_known(counts: Mapping[str, int], known: Mapping[str, bool]) -> None:
 
     most = sorted(unknown, key=lambda value: (-unknown[value], value))[:MAX_NAMED]
     raise LabelError(
-        f"{sum(unknown.values()):,} labels are of no class that the model knows.",
+        f"{counted(sum(unknown.values()), 'label')} of no class that the model knows.",
         expected=", ".join(sorted(known)),
-        problems=[f"{value}: {unknown[value]:,} labels" for value in most],
+        problems=[f"{value}: {counted(unknown[value], 'label')}" for value in most],
         next_step="correct the labels, or name the label of the positive class as labels.positive",
     )

@@ -13,13 +13,14 @@ from nightscore.monitoring.performance.settled_labels import (
     show_key,
 )
 from nightscore.schemas.evaluation import OutcomeCounts
+from nightscore.schemas.text import counted
 
 if TYPE_CHECKING:
     import polars as pl
 
 ROWS_AT_ONCE = 500_000
-"""Rows of both sides that are joined at once. The index of a join takes more memory than the rows
-themselves, so more rows are divided by the hash of their keys."""
+"""Predictions and labels that are joined at once. The index of a join takes more memory than its
+rows, so more rows are divided by the hash of their keys."""
 MAX_PARTS = 65_536
 PARTS_OF_A_BYTE = 256
 PART = "part"
@@ -69,7 +70,7 @@ def join_outcomes(
         joined = some.join(of_labels.frame, on=keys, how="left", maintain_order="left")
         _check_keys(joined, keys)
 
-        # What is not matched once is matched by no row: keys of labelled rows are unique.
+        # With fewer matches than labels, some labels have no prediction.
         n_matched = joined.height - joined[LABEL].null_count()
         if n_matched < of_labels.frame.height:
             orphans.append(of_labels.frame.select(keys).join(some, on=keys, how="anti"))
@@ -118,7 +119,7 @@ def _check_keys(joined: "pl.DataFrame", keys: Sequence[str]) -> None:
 
     repeated = labelled.filter(pl.struct(keys).is_duplicated()).unique().sort(keys)
     raise LabelError(
-        f"{repeated.height:,} labelled keys are published more than once in the partition.",
+        f"Published more than once in the partition: {counted(repeated.height, 'labelled key')}.",
         expected="one prediction for each label",
         problems=[show_key(row) for row in repeated.head(MAX_NAMED).iter_rows()],
         next_step="name all columns that identify a row as keys.columns, set keys.unique, and "

@@ -10,7 +10,7 @@ from nightscore.arrow.parsing.files import read_facts, read_tables
 from nightscore.errors import LocationNotFoundError
 from nightscore.ledger.manifest_files import find_manifest
 from nightscore.ledger.workspace import Workspace
-from nightscore.monitoring.performance.column_kinds import agree, kind_of
+from nightscore.monitoring.performance.column_kinds import common_type, kind_of
 from nightscore.monitoring.performance.label_files import labels_of
 from nightscore.monitoring.performance.label_partitions import PartitionLabels
 from nightscore.monitoring.performance.label_rows import READ_ROWS, LabelRows
@@ -159,7 +159,7 @@ class PartitionOutcomes:
             return []
 
         for name, dtype in zip(self._keys, types.values(), strict=True):
-            if name not in schema.names or agree([kind_of(schema.field(name).type)]) != dtype:
+            if name not in schema.names or common_type([kind_of(schema.field(name).type)]) != dtype:
                 return []
 
         casts = [
@@ -174,7 +174,7 @@ class PartitionOutcomes:
         if not is_early:
             return []
         matured_after = labels_of(self.workspace.job).matured_after
-        return [f"not matured: labels are complete after {matured_after}"]
+        return [f"not matured: labels are complete {matured_after} after the partition's date"]
 
     def _notes(self, outcomes: Outcomes, labelled: "pl.DataFrame") -> list[str]:
         job = self.workspace.job

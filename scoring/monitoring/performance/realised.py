@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 COVERAGE_DAYS = (1.0, 3.0, 7.0, 14.0, 30.0, 90.0)
-"""Ages of a prediction at which the share of known labels is told."""
+"""Ages of a prediction for which a record has the share of known labels."""
 MAX_SEGMENTS = 50
-"""Values of a column, those with the most rows."""
+"""Segments by one column: its values with the most rows."""
 
 WORST_BY: dict[Task, str] = {"binary": "roc_auc", "classes": "accuracy", "regression": "mae"}
 """The metric by which segments are sorted."""
@@ -112,9 +112,7 @@ class Measuring:
     ) -> list[MetricRecord]:
         return self.measure(rows[positions])
 
-    def _measure_classes(
-        self, rows: "pl.DataFrame", weights: Floats | None
-    ) -> list[MetricRecord]:
+    def _measure_classes(self, rows: "pl.DataFrame", weights: Floats | None) -> list[MetricRecord]:
         probabilities = None
         if self.has_probabilities:
             probabilities = np.column_stack([_floats(rows, name) for name in self._probabilities()])

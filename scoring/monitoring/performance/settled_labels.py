@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from nightscore.errors import LabelError
 from nightscore.monitoring.performance.label_rows import ACTED_ON, KNOWN_AT, LABEL
+from nightscore.schemas.text import counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -112,7 +113,7 @@ def _check_contradictions(
 
     n_keys = contradictory.select(keys).n_unique()
     raise LabelError(
-        f"{n_keys:,} keys have different labels at the same time.",
+        f"Different labels at the same time: {counted(n_keys, 'key')}.",
         expected="one label a key, or known_at that tells which is the newest",
         found="labels without known_at" if keys == [*group] else "several with the same known_at",
         problems=[f"{show_key(row[:-1])}: {', '.join(row[-1])}" for row in rows],

@@ -110,7 +110,7 @@ def test_labels_that_contradict_each_other_are_named(name: str) -> None:
     with pytest.raises(LabelError) as caught:
         settle(CONTRADICTIONS[name], KEYS)
     assert caught.value.problems == ("1: false, true",)
-    assert "1 keys" in caught.value.what
+    assert "1 key." in caught.value.what
 
 
 def test_a_label_of_two_predictions_is_refused() -> None:
