@@ -36,7 +36,12 @@ Ratio = Annotated[
     ),
     Accepts("a ratio of at least 0, such as 0.5, or 50%"),
 ]
+PositiveNumber = Annotated[
+    float, Strict(), Field(gt=0.0, allow_inf_nan=False), BeforeValidator(read_number)
+]
 
+LESS_IS_BETTER = ("log_loss", "brier", "rmse", "mae")
+"""Estimated metrics that have an upper bound."""
 LEAST_HISTORY = 3
 """With fewer earlier partitions, nothing can be said about what is usual."""
 
@@ -101,9 +106,7 @@ class ScoreShift(History):
     The distance is in standard deviations of the predictions of one partition.
     """
 
-    max: Annotated[
-        float, Strict(), Field(gt=0.0, allow_inf_nan=False), BeforeValidator(read_number)
-    ]
+    max: PositiveNumber
 
 
 class Rows(History):
@@ -131,31 +134,71 @@ class Rows(History):
 
 
 class Estimated(Record):
-    """How right a binary model must be, by the estimate from the baseline's labels.
+    """How right a model must be, by the estimate from the baseline's labels.
 
-    It is judged on the lower end of the metric's 95 % band. Where there is no estimate, as with too
-    few rows, the gate warns and holds nothing.
+    It is judged on the worse end of the metric's 95 % band: the lower end, or the upper end of a
+    metric that is better the less it is. Where there is no estimate, as with too few rows, the gate
+    warns and holds nothing.
     """
 
     metric: Literal[
-        "roc_auc", "average_precision", "accuracy", "precision", "recall", "f1", "value"
+        "roc_auc",
+        "average_precision",
+        "accuracy",
+        "precision",
+        "recall",
+        "f1",
+        "value",
+        "log_loss",
+        "brier",
+        "rmse",
+        "mae",
     ] = "roc_auc"
-    """The metric. Each of them is better the greater it is."""
+    """The metric. `log_loss`, `brier`, `rmse` and `mae` are better the less they are. `rmse` and
+    `mae` are of regressions, all others of binary models."""
     min: FiniteNumber | None = None
-    """Least value."""
-    max_drop: (
-        Annotated[float, Strict(), Field(gt=0.0, allow_inf_nan=False), BeforeValidator(read_number)]
-        | None
-    ) = None
+    """Least value of a metric that is better the greater it is."""
+    max_drop: PositiveNumber | None = None
     """How much less than the baseline's own value it may be."""
+    max: FiniteNumber | None = None
+    """Greatest value of a metric that is better the less it is."""
+    max_rise: PositiveNumber | None = None
+    """How much greater than the baseline's own value it may be."""
     action: GateAction = "hold"
+
+    @property
+    def less_is_better(self) -> bool:
+        """Whether `max` and `max_rise` are its bounds, and not `min` and `max_drop`."""
+        return self.metric in LESS_IS_BETTER
 
     @model_validator(mode="after")
     def _has_bounds(self) -> Self:
-        if self.min is None and self.max_drop is None:
-            raise ValueError("needs `min` or `max_drop`")
+        least = {"min": self.min, "max_drop": self.max_drop}
+        greatest = {"max": self.max, "max_rise": self.max_rise}
+
+        own, other, better = least, greatest, "greater"
+        if self.less_is_better:
+            own, other, better = greatest, least, "less"
+
+        for name, bound in other.items():
+            if bound is not None:
+                raise ValueError(
+                    f"{name} is no bound of {self.metric}, which is better the {better} it is; "
+                    f"write `{'` or `'.join(own)}`"
+                )
+
+        if all(bound is None for bound in own.values()):
+            raise ValueError(f"needs `{'` or `'.join(own)}`")
+        return self
+
+    @model_validator(mode="after")
+    def _can_pass(self) -> Self:
         if self.min is not None and self.min >= 1.0 and self.metric != "value":
             raise ValueError(f"min {self.min:g}: {self.metric} is at most 1: no run can pass")
+        if self.max is not None and self.max <= 0.0:
+            raise ValueError(f"max {self.max:g}: {self.metric} is above 0: no run can pass")
+        if self.max is not None and self.max >= 1.0 and self.metric == "brier":
+            raise ValueError(f"max {self.max:g} never stops a run: brier is at most 1")
         return self
 
 

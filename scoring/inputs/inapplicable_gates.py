@@ -11,6 +11,8 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import ModelFacts
 
 SHOWN_NAMES = 40
+OF_REGRESSIONS = ("rmse", "mae")
+"""Estimated metrics of predicted numbers."""
 
 
 def inapplicable_gates(
@@ -43,16 +45,42 @@ def inapplicable_gates(
     if gates.score_shift is not None and not number_names:
         problems.append(f"gates.score_shift: never applies: {returned} has no mean")
 
-    if gates.estimated is not None and "probability" not in prediction_names:
-        problems.append(
-            f"gates.estimated: never applies: {returned}, and only binary models are estimated"
-        )
+    if gates.estimated is not None:
+        problems += _inapplicable_estimate(gates.estimated.metric, returned, predictions)
 
     if gates.null_rate is not None and features:
         known = [*features, *prediction_names]
         problems += _unknown_columns(gates.null_rate.columns, known)
 
     return problems
+
+
+def _inapplicable_estimate(
+    metric: str, returned: str, predictions: Sequence[OutputColumn]
+) -> Iterator[str]:
+    """A metric that is estimated of other models only."""
+    types = {column.name: column.type for column in predictions}
+    is_of_regressions = metric in OF_REGRESSIONS
+
+    if "probability" in types:
+        if is_of_regressions:
+            yield (
+                f"gates.estimated: never applies: {returned}, and {metric} is estimated for "
+                "regressions only; name a metric of binary models, such as roc_auc"
+            )
+        return
+
+    has_number = "prediction" in types and _is_float(types["prediction"])
+    if not has_number or any(name.startswith("probability_") for name in types):
+        yield (
+            f"gates.estimated: never applies: {returned}, and only binary models and regressions "
+            "are estimated"
+        )
+    elif not is_of_regressions:
+        yield (
+            f"gates.estimated: never applies: {returned}, and {metric} is estimated for binary "
+            "models only; name rmse or mae"
+        )
 
 
 def _unknown_columns(named: Collection[str], known: Sequence[str]) -> Iterator[str]:
@@ -76,3 +104,7 @@ def _describe_output(facts: ModelFacts, predictions: Sequence[OutputColumn]) -> 
 def _is_number(arrow_type: pa.DataType) -> bool:
     plain = plain_type(arrow_type)
     return bool(pa.types.is_integer(plain) or pa.types.is_floating(plain))
+
+
+def _is_float(arrow_type: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(plain_type(arrow_type)))

@@ -75,7 +75,8 @@ def record_baseline(
         cache: Models of this host.
         tell: Called with a line for each step.
         label: Column with the true outcome, a number or a boolean. Its mean is stored by bin of the
-            score, so that later scores give an expected rate. Empty: none.
+            score, so that later scores give an expected rate; of a regression, sums of its errors,
+            too. Empty: none.
 
     Raises:
         InvalidJobError: The job's model is a logged model, which has no baseline.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from nightscore.ledger.evaluation_files import in_order, list_evaluations, read_evaluations
 from nightscore.ledger.manifest_files import find_manifest
 from nightscore.ledger.workspace import Workspace
-from nightscore.runs.gates import least_estimate
+from nightscore.runs.gates import bound_of_estimate
 from nightscore.schemas.drift import Severity
 from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.gates import Estimated
@@ -27,8 +27,8 @@ class JudgedEvaluation:
     expected: str
     """The bound, in words."""
     severity: Severity
-    """`critical`: the whole 95 % band is below the bound. `warning`: the value is below it, and the
-    band reaches above it. `ok`: neither."""
+    """`critical`: the whole 95 % band is worse than the bound. `warning`: the value is worse, and
+    the band reaches what is allowed. `ok`: neither."""
     was: Severity
     """By the partition's own evaluation before, else by the nearest partition before it."""
 
@@ -90,12 +90,12 @@ class _History:
         if metric is None or metric.value is None or not record.is_matured:
             return None
 
-        least, words = least_estimate(gate, self._baseline(record))
-        if least is None:
+        bound, words = bound_of_estimate(gate, self._baseline(record))
+        if bound is None:
             return None
 
-        expected = f"{gate.metric} of at least {words}"
-        return metric, expected, _severity(metric, metric.value, least)
+        severity = _severity(metric, metric.value, bound, less_is_better=gate.less_is_better)
+        return metric, f"{gate.metric} of {words}", severity
 
     def severity_before(self, record: EvaluationRecord) -> Severity:
         """What was known before; `ok` if nothing was."""
@@ -119,7 +119,7 @@ class _History:
 
     def _baseline(self, record: EvaluationRecord) -> float | None:
         """The metric's value in the baseline of the run that wrote the predictions."""
-        if self._gate.max_drop is None:
+        if self._gate.max_drop is None and self._gate.max_rise is None:
             return None
 
         folder = self._workspace.folder(record.partition)
@@ -131,8 +131,16 @@ class _History:
         return values.get(self._gate.metric)
 
 
-def _severity(metric: MetricRecord, value: float, least: float) -> Severity:
-    highest = value if metric.high is None else metric.high
-    if highest < least:
+def _severity(
+    metric: MetricRecord, value: float, bound: float, *, less_is_better: bool
+) -> Severity:
+    if less_is_better:
+        best = value if metric.low is None else metric.low
+        is_worse, is_surely_worse = value > bound, best > bound
+    else:
+        best = value if metric.high is None else metric.high
+        is_worse, is_surely_worse = value < bound, best < bound
+
+    if is_surely_worse:
         return "critical"
-    return "warning" if value < least else "ok"
+    return "warning" if is_worse else "ok"

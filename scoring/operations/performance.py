@@ -12,11 +12,8 @@ from nightscore.ledger.evaluation_files import evaluations_of
 from nightscore.ledger.timeline import Timeline
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
-from nightscore.monitoring.performance.estimates.binary import (
-    OF_THRESHOLD,
-    baseline_metrics,
-    estimate_metrics,
-)
+from nightscore.monitoring.performance.estimates.binary import OF_THRESHOLD
+from nightscore.monitoring.performance.estimates.estimation import baseline_values, estimate_placed
 from nightscore.monitoring.performance.estimates.of_runs import RunScores
 from nightscore.monitoring.performance.estimates.placement import Placement, add_up
 from nightscore.schemas.decision import Decision
@@ -184,7 +181,7 @@ class _Estimation:
         self.placed.setdefault(partition.model, []).append((manifest, placement))
 
         calibration = self.scores.calibration(manifest)
-        estimated = estimate_metrics(placement, calibration, self.decision)
+        estimated = estimate_placed(placement, calibration, self.decision)
 
         return replace(partition, n_rows=placement.n_rows, estimated=tuple(estimated))
 
@@ -214,8 +211,8 @@ class _Estimation:
             model=model,
             n_partitions=len(placed),
             n_rows=together.n_rows,
-            estimated=tuple(estimate_metrics(together, calibration, self.decision)),
-            baseline=tuple(baseline_metrics(calibration, self.decision)),
+            estimated=tuple(estimate_placed(together, calibration, self.decision)),
+            baseline=tuple(baseline_values(calibration, self.decision)),
         )
 
 

@@ -20,7 +20,9 @@ OTHER = "(other)"
 """Label of all values without a segment of their own."""
 MISSING = "(missing)"
 """Label of the rows without a value."""
-SCORE_COLUMNS = ("probability", "decision", "raw", "prediction")
+NUMBER_SCORE = "prediction"
+"""The score of a regression: the number that it predicts."""
+SCORE_COLUMNS = ("probability", "decision", "raw", NUMBER_SCORE)
 """Prediction columns that say most about what the model says, the best one first."""
 
 

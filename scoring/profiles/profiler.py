@@ -18,6 +18,7 @@ from nightscore.profiles.profile import (
     category_name,
 )
 from nightscore.profiles.profile_spec import (
+    NUMBER_SCORE,
     BinsToCut,
     ProfiledColumn,
     ProfileSpec,
@@ -26,7 +27,8 @@ from nightscore.profiles.profile_spec import (
     cut_segments,
 )
 from nightscore.profiles.running_profiles import RunningProfiles
-from nightscore.profiles.table import ColumnProfile, Key, Role, Scores
+from nightscore.profiles.scores import Errors, Scores
+from nightscore.profiles.table import ColumnProfile, Key, Role
 
 MAX_CATEGORIES = 100_000
 """More distinct values are those of an identifier. They take about 20 MB per column and worker."""
@@ -400,9 +402,15 @@ def _empty(column: ProfiledColumn, *, with_scores: bool, segment: str = "") -> C
         name=column.name,
         profile=profile,
         segment=segment,
-        scores=Scores() if with_scores else None,
+        scores=_no_scores(column) if with_scores else None,
         type=column.type,
     )
+
+
+def _no_scores(column: ProfiledColumn) -> Scores:
+    """Nothing counted yet. How far a predicted number is from its label is counted, too."""
+    is_predicted = (column.role, column.name) == ("prediction", NUMBER_SCORE)
+    return Scores(errors={} if is_predicted else None)
 
 
 def _add_scores(
@@ -440,11 +448,33 @@ def _add_scores_of_bins(
     rows = np.bincount(bins, minlength=n_bins)
     sums = np.bincount(bins, numbers[is_finite], n_bins)
 
+    errors = None
+    if scores.errors is not None:
+        errors = _sum_errors(values[is_finite], numbers[is_finite], bins, n_bins)
+
     for index in np.flatnonzero(rows).tolist():
-        scores.add(str(index), int(rows[index]), float(sums[index]))
+        of_bin = None if errors is None else Errors(*errors[:, index].tolist())
+        scores.add(str(index), int(rows[index]), float(sums[index]), of_bin)
 
     is_missing = ~np.isfinite(values) & is_counted
     scores.add(None, int(is_missing.sum()), float(numbers[is_missing].sum()))
+
+
+def _sum_errors(
+    predictions: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.float64],
+    bins: npt.NDArray[np.intp],
+    n_bins: int,
+) -> npt.NDArray[np.float64]:
+    """Sums of errors, of their sizes, squares and fourth powers by bin, shape (4, n_bins).
+
+    Beyond float64 they are infinite or NaN.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        errors = predictions - labels
+        squares = np.square(errors)
+        powers = (errors, np.abs(errors), squares, np.square(squares))
+        return np.stack([np.bincount(bins, power, n_bins) for power in powers])
 
 
 def _add_scores_of_categories(

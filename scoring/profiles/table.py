@@ -5,7 +5,6 @@ It has this form on the store and between processes.
 
 import io
 import itertools
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from nightscore.arrow.parsing.files import read_table as parse_table
 from nightscore.errors import CorruptFileError
 from nightscore.profiles.edges import shared_edges
 from nightscore.profiles.profile import CategoryProfile, Kind, NumberProfile, Profile
+from nightscore.profiles.scores import ERROR_FIELDS, Scores
 from nightscore.profiles.sufficient_statistic_catalog import all_statistics
 
 Role = Literal["feature", "prediction", "pass_through"]
@@ -45,39 +45,6 @@ COLUMN_FIELDS: tuple[pa.Field, ...] = (
     pa.field("score_rows", pa.list_(pa.int64())),
     pa.field("score_sums", pa.list_(pa.float64())),
 )
-
-
-@dataclass(slots=True)
-class Scores:
-    """The mean of another column by bin of this one.
-
-    Rows and sums are kept by the bin's number or the category's name.
-    """
-
-    rows: Counter[str | None] = field(default_factory=Counter)
-    """Rows of each bin. Those of the key None have no value, or one that is not finite."""
-    sums: dict[str | None, float] = field(default_factory=dict)
-
-    def add(self, key: str | None, n_rows: int, total: float) -> None:
-        """Count rows of one bin."""
-        if n_rows:
-            self.rows[key] += n_rows
-            self.sums[key] = self.sums.get(key, 0.0) + total
-
-    @property
-    def mean(self) -> float:
-        """The mean over all bins; nan without rows."""
-        n_rows = self.rows.total()
-        return sum(self.sums.values()) / n_rows if n_rows else math.nan
-
-    def merge(self, other: "Scores") -> None:
-        """Add another part's."""
-        for key, n_rows in other.rows.items():
-            self.add(key, n_rows, other.sums[key])
-
-    def copy(self) -> "Scores":
-        """The same, to be added to."""
-        return Scores(Counter(self.rows), dict(self.sums))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -168,8 +135,12 @@ def merge_profiles(
 
 
 def to_profile_table(columns: Iterable[ColumnProfile]) -> pa.Table:
-    """As a table."""
-    return to_table([_row(column) for column in columns], schema())
+    """As a table. It has columns for sums of errors if one of these has any."""
+    rows = [_row(column) for column in columns]
+    fields = list(schema())
+    if any(ERROR_FIELDS[0].name in row for row in rows):
+        fields += ERROR_FIELDS
+    return to_table(rows, pa.schema(fields))
 
 
 def to_bytes(columns: Iterable[ColumnProfile]) -> bytes:
@@ -316,7 +287,7 @@ def _row(column: ColumnProfile) -> dict[str, Any]:
         row |= _category_row(profile)
 
     if column.scores is not None:
-        row |= _score_row(column.scores)
+        row |= column.scores.to_row()
 
     return row
 
@@ -339,19 +310,10 @@ def _category_row(profile: CategoryProfile) -> dict[str, Any]:
     return {"categories": names, "counts": counts, "is_cut": profile.is_cut}
 
 
-def _score_row(scores: Scores) -> dict[str, Any]:
-    keys = sorted(scores.rows, key=lambda key: (key is None, key or ""))
-    return {
-        "score_keys": keys,
-        "score_rows": [scores.rows[key] for key in keys],
-        "score_sums": [scores.sums[key] for key in keys],
-    }
-
-
 def _rows(table: pa.Table) -> Iterable[dict[str, Any]]:
     """As `_row` gives them, lists of numbers as arrays. Columns that the file lacks are null."""
     columns: dict[str, Sequence[Any]] = {}
-    for one in schema():
+    for one in (*schema(), *ERROR_FIELDS):
         columns[one.name] = _values(table, one.name, one.type)
     rows = zip(*columns.values(), strict=True)
     return (dict(zip(columns, values, strict=True)) for values in rows)
@@ -404,7 +366,7 @@ def _column(row: Mapping[str, Any]) -> ColumnProfile:
         name=row["column"],
         profile=_number_profile(row) if row["kind"] == "number" else _category_profile(row),
         segment=row["segment"],
-        scores=None if row["score_keys"] is None else _scores(row),
+        scores=None if row["score_keys"] is None else Scores.from_row(row),
         type=row["type"],
         recent=row["recent"],
     )
@@ -432,9 +394,3 @@ def _category_profile(row: Mapping[str, Any]) -> CategoryProfile:
     counts = dict(zip(row["categories"], row["counts"].tolist(), strict=True))
     is_cut = bool(row["is_cut"])
     return CategoryProfile(row["n_rows"], row["n_null"], Counter(counts), is_cut=is_cut)
-
-
-def _scores(row: Mapping[str, Any]) -> Scores:
-    rows = dict(zip(row["score_keys"], row["score_rows"].tolist(), strict=True))
-    sums = dict(zip(row["score_keys"], row["score_sums"].tolist(), strict=True))
-    return Scores(Counter(rows), sums)

@@ -147,7 +147,7 @@ class DriftCheck:
             return None
 
         # Few models have a baseline with labels.
-        from nightscore.monitoring.performance.estimates.binary import estimate_run
+        from nightscore.monitoring.performance.estimates.estimation import estimate_run
 
         baseline = {column.key: column for column in columns}.get(drift.score.key)
         sha256 = drift.record.references.get("baseline", "")

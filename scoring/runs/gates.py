@@ -160,31 +160,43 @@ def _check_estimated(run: FinishedRun) -> Iterator[Outcome]:
     baselines = {metric.name: metric.value for metric in estimate.baseline}
     metric, baseline = metrics.get(gate.metric), baselines.get(gate.metric)
 
-    least, words = least_estimate(gate, baseline)
-    expected = f"{gate.metric} of at least {words}, by the lower end of its band"
+    bound, words = bound_of_estimate(gate, baseline)
+    end = "upper" if gate.less_is_better else "lower"
+    expected = f"{gate.metric} of {words}, by the {end} end of its band"
 
-    if metric is None or metric.value is None or metric.low is None or least is None:
-        why = metric.note if metric is not None else "the baseline has no labels"
-        found = f"no estimate: {why}"
-        yield Outcome(passed=False, expected=expected, found=found, only_warns=True)
-        return
+    if metric is None:
+        yield _no_estimate(expected, "the baseline has no labels")
+    elif metric.value is None or metric.low is None or metric.high is None:
+        yield _no_estimate(expected, metric.note)
+    elif bound is None:
+        yield _no_estimate(expected, "the baseline's own value is not known")
+    else:
+        passed = metric.high <= bound if gate.less_is_better else metric.low >= bound
+        found = f"{metric.value:.4g} ({metric.low:.4g} to {metric.high:.4g})"
+        yield Outcome(passed=passed, expected=expected, found=found)
 
-    found = f"{metric.value:.4g} ({metric.low:.4g} to {metric.high:.4g})"
-    yield Outcome(passed=metric.low >= least, expected=expected, found=found)
+
+def _no_estimate(expected: str, why: str) -> Outcome:
+    return Outcome(passed=False, expected=expected, found=f"no estimate: {why}", only_warns=True)
 
 
-def least_estimate(gate: Estimated, baseline: float | None) -> tuple[float | None, str]:
-    """The greater one of the bounds, and where it is from. None: the baseline's value is needed."""
-    if gate.max_drop is None:
-        return gate.min, f"{gate.min:g}"
+def bound_of_estimate(gate: Estimated, baseline: float | None) -> tuple[float | None, str]:
+    """The stricter one of the bounds, and its words. None: the baseline's value is needed."""
+    if gate.less_is_better:
+        fixed, change, side, word, sign = gate.max, gate.max_rise, "at most", "plus", 1
+    else:
+        fixed, change, side, word, sign = gate.min, gate.max_drop, "at least", "less", -1
+
+    if change is None:
+        return fixed, f"{side} {fixed:g}"
     if baseline is None:
-        return None, f"the baseline's less {gate.max_drop:g}"
+        return None, f"{side} the baseline's {word} {change:g}"
 
-    least = baseline - gate.max_drop
-    if gate.min is not None and gate.min > least:
-        return gate.min, f"{gate.min:g}"
+    relative = baseline + sign * change
+    if fixed is not None and sign * fixed < sign * relative:
+        return fixed, f"{side} {fixed:g}"
 
-    return least, f"{least:.4g} (the baseline's {baseline:.4g} less {gate.max_drop:g})"
+    return relative, f"{side} {relative:.4g} (the baseline's {baseline:.4g} {word} {change:g})"
 
 
 def _earlier_moments(name: str, earlier: Sequence[Manifest]) -> list[tuple[float, float, int]]:

@@ -125,6 +125,28 @@ def test_a_gate_that_cannot_apply_to_the_model_is_refused(name: str, tmp_path: P
     assert problem.startswith(f"gates.{name}")
 
 
+@pytest.mark.parametrize(
+    ("metric", "column", "advice"),
+    [
+        ("rmse", "probability", "name a metric of binary models"),
+        ("roc_auc", "prediction", "name rmse or mae"),
+    ],
+)
+def test_a_metric_of_another_kind_of_model_is_refused(
+    metric: str, column: str, advice: str, tmp_path: Path
+) -> None:
+    bound = "max_rise" if metric == "rmse" else "max_drop"
+    job = make_job(tmp_path, {"gates": {"estimated": {"metric": metric, bound: 0.1}}})
+    fits = {"rmse": "prediction", "roc_auc": "probability"}[metric]
+    facts = ModelFacts(flavor="tiny", estimator="")
+
+    number = OutputColumn(column, pa.float64(), "prediction")
+    (problem,) = inapplicable_gates(job, facts, ["a"], [number])
+    assert advice in problem
+    own = OutputColumn(fits, pa.float64(), "prediction")
+    assert inapplicable_gates(job, facts, ["a"], [own]) == []
+
+
 @pytest.mark.parametrize("name", REFUSED_IN_A_JOB)
 def test_a_gate_that_the_job_keeps_from_being_checked_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidJobError, match="never applies") as caught:

@@ -40,6 +40,22 @@ def test_only_a_band_wholly_below_the_bound_is_critical(
     assert judged.expected == "roc_auc of at least 0.7"
 
 
+@pytest.mark.parametrize(
+    ("rmse", "severity"),
+    [
+        ((11.0, 9.0, 13.0), "ok"),
+        ((12.5, 11.0, 14.0), "warning"),
+        ((14.0, 12.5, 16.0), "critical"),
+    ],
+)
+def test_an_error_is_worse_above_its_bound(bare_lake: Lake, rmse: Band, severity: Severity) -> None:
+    value, low, high = rmse
+    metric = MetricRecord(name="rmse", value=value, low=low, high=high, n=100)
+    job = labelled_job(bare_lake, gates={"estimated": {"metric": "rmse", "max": 12}})
+    (judged,) = judge_evaluations(job, [recorded(job, DAYS[0], UNKNOWN, metrics=(metric,))])
+    assert (judged.severity, judged.expected) == (severity, "rmse of at most 12")
+
+
 def test_what_it_was_is_that_of_the_nearest_partition_before(bare_lake: Lake) -> None:
     job = labelled_job(bare_lake, gates=BOUND)
     recorded(job, DAYS[0], BAD)

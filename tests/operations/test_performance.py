@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -37,7 +38,11 @@ def own(lake: Lake, registry_root: Path, tmp_path: Path) -> Lake:
 
 def labelled(n_rows: int, seed: int) -> pd.DataFrame:
     frame = make_frame(n_rows, seed=seed)
-    return frame.assign(came_true=(frame["a"] + frame["b"] * frame["c"] > 0.2))
+    noise = np.random.default_rng(seed).laplace(size=n_rows)
+    return frame.assign(
+        came_true=(frame["a"] + frame["b"] * frame["c"] > 0.2),
+        amount=frame["a"] * 3 - frame["e"] + frame["b"] ** 2 + noise,
+    )
 
 
 def log_baseline(lake: Lake, job: ScoringJob, label: str = "came_true") -> None:
@@ -62,7 +67,7 @@ def test_past_partitions_are_estimated_once_the_baseline_has_labels(
     decision = Decision(threshold=0.4).model_dump()
     job = labelled_job(own, labels={"column": "came_true"}, decision=decision)
     truth = {day: labelled(1_500, seed=seed) for seed, day in enumerate(DAYS)}
-    own.write(DAYS[0], truth[DAYS[0]].drop(columns="came_true"))
+    own.write(DAYS[0], truth[DAYS[0]].drop(columns=["came_true", "amount"]))
     own.run(job, DAYS[0])
 
     with pytest.raises(InputError) as caught:
@@ -76,7 +81,7 @@ def test_past_partitions_are_estimated_once_the_baseline_has_labels(
     assert caught.value.found == "a baseline, but it has no labels"
 
     log_baseline(own, job)
-    own.write(DAYS[1], truth[DAYS[1]].drop(columns="came_true"))
+    own.write(DAYS[1], truth[DAYS[1]].drop(columns=["came_true", "amount"]))
     own.run(job, DAYS[1])
     before, after = estimate(own, job).partitions
     (model,) = estimate(own, job).models
@@ -148,17 +153,55 @@ def test_past_partitions_are_estimated_once_the_baseline_has_labels(
     assert nightscore(own, "performance", path, DAYS[1], "--from", DAYS[0]).returncode == 2
 
 
+def test_a_regression_is_estimated_by_the_same_commands(own: Lake, tmp_path: Path) -> None:
+    gates = {"estimated": {"metric": "rmse", "max_rise": 2, "action": "hold"}}
+    job = own.job("hgb_regressor", gates=gates)
+    log_baseline(own, job, label="amount")
+
+    day = labelled(1_500, seed=3)
+    own.write(DAYS[0], day.drop(columns=["came_true", "amount"]))
+    assert own.run(job, DAYS[0]).status == "published"
+    found = estimate(own, job)
+    (partition,), (model,) = found.partitions, found.models
+    assert [metric.name for metric in partition.estimated] == ["rmse", "mae", "bias"]
+
+    recorded = estimate_of(job, DAYS[0])
+    assert recorded is not None
+    assert recorded.metrics == partition.estimated, "the run has recorded it"
+    assert recorded.baseline == model.baseline
+    (manifest,) = run_history(job, DAYS[0], everything=False)
+    (gate,) = [gate for gate in manifest.gates if gate.gate == "estimated"]
+    assert gate.passed
+
+    scored = own.read(job).set_index("id")["prediction"]
+    errors = scored - day.set_index("id")["amount"].reindex(scored.index)
+    truth = {"rmse": (errors**2).mean() ** 0.5, "mae": errors.abs().mean(), "bias": errors.mean()}
+    for metric in partition.estimated:
+        assert metric.note == ""
+        assert metric.low is not None
+        assert metric.high is not None
+        assert metric.low <= truth[metric.name] <= metric.high
+
+    path = str(save(job, tmp_path))
+    document = answer(own, "performance", path)
+    assert document["partitions"][0]["estimated"][0]["name"] == "rmse"
+    for arguments in (["performance", path], ["report", path, DAYS[0]]):
+        shown = nightscore(own, *arguments).stdout
+        assert "RMSE" in shown
+        assert "AUC" not in shown
+
+
 def test_what_cannot_be_estimated_says_why(own: Lake) -> None:
-    regressor = own.job("hgb_regressor")
+    three_classes = own.job("hgb_multi")
     own.write(DAYS[0], make_frame(100))
     with pytest.raises(PartitionNotFoundError, match="nothing to estimate"):
-        estimate(own, regressor)
+        estimate(own, three_classes)
 
-    own.run(regressor, DAYS[0])
-    with pytest.raises(InputError, match="for binary models only"):
-        estimate(own, regressor)
+    own.run(three_classes, DAYS[0])
+    with pytest.raises(InputError, match="for binary models and regressions only"):
+        estimate(own, three_classes)
 
-    blind = own.job("hgb_regressor", drift={"profile": False})
+    blind = own.job("hgb_multi", drift={"profile": False})
     assert own.run(blind, DAYS[0], force=True).status == "published"
     with pytest.raises(InputError, match="has no profile") as caught:
         estimate(own, blind)

@@ -39,6 +39,7 @@ from nightscore.runs.gate_declaration import FinishedRun
 from nightscore.runs.gates import check_gates
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest, read_record
+from nightscore.schemas.performance import EstimateRecord, MetricRecord
 from nightscore.storage.store import Store
 from tests.cli.test_commands import answer, nightscore, save
 from tests.support.lake import Lake
@@ -99,12 +100,53 @@ def test_an_estimate_is_judged_by_the_lower_end_of_its_band(
 
 
 @pytest.mark.parametrize(
+    ("settings", "passed", "expected"),
+    [
+        ({"max": 21.0}, True, "rmse of at most 21"),
+        ({"max": 20.9}, False, "rmse of at most 20.9"),
+        ({"max_rise": 2.5}, True, "rmse of at most 21 (the baseline's 18.5 plus 2.5)"),
+        ({"max_rise": 2.4}, False, "rmse of at most 20.9 (the baseline's 18.5 plus 2.4)"),
+        ({"max": 20, "max_rise": 2.5}, False, "rmse of at most 20"),
+        (
+            {"max": 30, "max_rise": 2.4},
+            False,
+            "rmse of at most 20.9 (the baseline's 18.5 plus 2.4)",
+        ),
+    ],
+)
+def test_an_error_is_judged_by_the_upper_end_of_its_band(
+    settings: dict[str, Any], passed: bool, expected: str, tmp_path: Path
+) -> None:
+    estimate = EstimateRecord(
+        metrics=(MetricRecord(name="rmse", value=20.0, low=19.0, high=21.0, n=900),),
+        baseline=(MetricRecord(name="rmse", value=18.5, n=9_000),),
+    )
+    manifest = read_record(ESTIMATED.read_text(), Manifest)
+    manifest = manifest.model_copy(update={"estimate": estimate})
+    raw = {
+        "name": "test",
+        "model": "models:/m/1",
+        "input": {"uri": str(tmp_path / "features")},
+        "output": {"uri": str(tmp_path / "predictions")},
+        "gates": {"estimated": {"metric": "rmse", **settings}},
+    }
+    records = check_gates(FinishedRun(Workspace(parse_job(raw)), manifest))
+    (record,) = [record for record in records if record.gate == "estimated"]
+    assert (record.passed, record.found) == (passed, "20 (19 to 21)")
+    assert record.expected == f"{expected}, by the upper end of its band"
+
+
+@pytest.mark.parametrize(
     ("settings", "problem"),
     [
         ({}, "needs `min` or `max_drop`"),
         ({"min": 1}, "no run can pass"),
         ({"metric": "value", "min": 2}, "without decision.values"),
-        ({"metric": "log_loss", "min": 0.1}, "roc_auc"),
+        ({"metric": "log_loss", "min": 0.1}, "min is no bound of log_loss, .* `max` or `max_rise`"),
+        ({"max": 0.9}, "max is no bound of roc_auc, .* `min` or `max_drop`"),
+        ({"metric": "rmse"}, "needs `max` or `max_rise`"),
+        ({"metric": "rmse", "max": 0}, "no run can pass"),
+        ({"metric": "brier", "max": 1}, "never stops a run"),
     ],
 )
 def test_a_gate_of_estimates_that_cannot_work_is_refused(

@@ -112,7 +112,7 @@ def performance(
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Estimate how right a binary model is, before labels come: AUC, log loss, accuracy and more.
+    """Estimate how right a model is, before labels come: AUC and more, or RMSE of a regression.
 
     Each estimate has a 95 % band. It comes from stored scores and the labels of the baseline
     (`nightscore baseline --label`), and covers past partitions too; no row is read. A changed

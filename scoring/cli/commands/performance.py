@@ -28,7 +28,7 @@ from nightscore.operations.performance import (
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.performance import MetricRecord
 
-OVER_TIME = ("roc_auc", "log_loss", "accuracy", "f1", "value")
+OVER_TIME = ("roc_auc", "log_loss", "accuracy", "f1", "value", "rmse", "mae", "bias")
 """Metrics that are shown for several partitions. A partition alone, and --json, show all."""
 ALL_METRICS = ("metric", "estimated", "95 % band", "came true", "baseline", "note")
 

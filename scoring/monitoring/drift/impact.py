@@ -5,7 +5,8 @@ import math
 from collections.abc import Mapping
 
 from nightscore.profiles.profile import NumberProfile
-from nightscore.profiles.table import ColumnProfile, Scores
+from nightscore.profiles.scores import Scores
+from nightscore.profiles.table import ColumnProfile
 
 Counts = dict[str | None, int]
 """Rows by bin or category; None: missing or not finite."""

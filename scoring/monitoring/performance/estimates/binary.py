@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from nightscore.monitoring.performance.estimates.calibration import BINARY_SCORE, Calibration
+from nightscore.monitoring.performance.estimates.calibration import Calibration
 from nightscore.monitoring.performance.estimates.expected import (
     Bins,
     Estimate,
@@ -14,15 +14,13 @@ from nightscore.monitoring.performance.estimates.expected import (
 )
 from nightscore.monitoring.performance.estimates.placement import (
     LIKELY,
+    OTHER_BINS,
     Placement,
-    place,
     predicted_positive,
 )
 from nightscore.profiles.bins import Floats
-from nightscore.profiles.profile import NumberProfile
-from nightscore.profiles.table import ColumnProfile
 from nightscore.schemas.decision import Decision
-from nightscore.schemas.performance import EstimateRecord, MetricRecord
+from nightscore.schemas.performance import MetricRecord
 
 LEAST_ROWS = 100
 """Rows of a partition. From here on the bands of the simulation cover what they say."""
@@ -81,42 +79,6 @@ def baseline_metrics(calibration: Calibration, decision: Decision) -> list[Metri
         records.append(record.model_copy(update={"low": None, "high": None}))
 
     return records
-
-
-def estimate_run(
-    score: ColumnProfile | None,
-    baseline: ColumnProfile | None,
-    reference: str,
-    decision: Decision,
-) -> EstimateRecord | None:
-    """What a run's record says of its performance.
-
-    Args:
-        score: The profile of the run's score; None: it has no single one.
-        baseline: Of the same column, in the baseline; None: it has none.
-        reference: The baseline's sha256.
-        decision: Threshold and values.
-
-    Returns:
-        None: nothing can be estimated, since the model is not binary or the baseline has no labels.
-    """
-    if score is None or baseline is None or score.name != BINARY_SCORE:
-        return None
-    if not isinstance(score.profile, NumberProfile):
-        return None
-
-    try:
-        calibration = Calibration.of(baseline)
-    except ValueError:
-        return None
-
-    placement = place(score.profile, calibration)
-
-    return EstimateRecord(
-        metrics=tuple(estimate_metrics(placement, calibration, decision)),
-        baseline=tuple(baseline_metrics(calibration, decision)),
-        reference=reference,
-    )
 
 
 def _bins(placement: Placement, calibration: Calibration, threshold: float) -> Bins:
@@ -193,7 +155,7 @@ def _approximations(placement: Placement, bins: Bins, threshold: float) -> dict[
 
     if not placement.is_exact:
         for name in ("roc_auc", "average_precision", "log_loss", "brier", *OF_THRESHOLD):
-            reasons.setdefault(name, []).append("the scores were counted over other bins")
+            reasons.setdefault(name, []).append(OTHER_BINS)
 
     if bins.predicted_positive.shape[1] > 1:
         for name in OF_THRESHOLD:

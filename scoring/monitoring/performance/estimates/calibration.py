@@ -1,4 +1,4 @@
-"""What a baseline's labels say about scores: the share of positive rows in each bin of the score.
+"""What a baseline's labels say about probabilities: the share of positive rows in each bin.
 
 The share of a bin is the mean of its labels as it is. Isotonic regression, which would make the
 shares ascend, pulls them apart: the estimates would be too good (see DESIGN.md). It is asked where
@@ -14,7 +14,8 @@ from nightscore.monitoring.performance.estimates.isotonic import isotonic
 from nightscore.profiles.bins import Floats
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.profile import NumberProfile
-from nightscore.profiles.table import ColumnProfile, Scores
+from nightscore.profiles.scores import Scores
+from nightscore.profiles.table import ColumnProfile
 
 BINARY_SCORE = "probability"
 """The prediction column that only binary models have: the probability of the positive class."""
@@ -46,7 +47,7 @@ class Calibration:
         if not isinstance(profile, NumberProfile) or labels is None:
             raise ValueError("it has no labels")
 
-        labelled, positives = _by_bin(labels, len(profile.counts))
+        labelled, positives = labels_by_bin(labels, len(profile.counts))
 
         if not labelled.sum():
             raise ValueError("none of its rows has a label")
@@ -61,7 +62,7 @@ class Calibration:
             labelled=labelled,
             shares=shares,
             variances=label_variances(labelled, shares),
-            scores=_mean_scores(profile),
+            scores=mean_scores(profile, min(0.0, profile.least), max(1.0, profile.greatest)),
         )
 
     @property
@@ -87,7 +88,7 @@ def label_variances(labelled: Floats, shares: Floats) -> Floats:
     return variances
 
 
-def _by_bin(labels: Scores, n_bins: int) -> tuple[Floats, Floats]:
+def labels_by_bin(labels: Scores, n_bins: int) -> tuple[Floats, Floats]:
     """Labelled rows and sums of labels. Rows without a score are in no bin."""
     names = [str(number) for number in range(n_bins)]
     rows = np.array([labels.rows.get(name, 0) for name in names], np.float64)
@@ -101,12 +102,16 @@ def _are_counts(positives: Floats, labelled: Floats) -> bool:
     return is_whole and bool(np.all((positives >= 0) & (positives <= labelled)))
 
 
-def _mean_scores(profile: NumberProfile) -> Floats:
-    """The mean score of each bin; of a bin without rows, the mean of its neighbours' edges."""
+def mean_scores(profile: NumberProfile, least: float, greatest: float) -> Floats:
+    """The mean score of each bin; of a bin without rows, the mean of its neighbours' edges.
+
+    Args:
+        profile: Of the score.
+        least: The lower end of the first bin.
+        greatest: The upper end of the last bin.
+    """
     counts, edges = profile.counts, profile.edges.both
-    least = np.append(min(0.0, profile.least), edges)
-    greatest = np.append(edges, max(1.0, profile.greatest))
-    middles = (least + greatest) / 2
+    middles = (np.append(least, edges) + np.append(edges, greatest)) / 2
     return np.where(counts > 0, profile.sums / np.maximum(counts, 1), middles)
 
 

@@ -9,15 +9,18 @@ from nightscore.monitoring.drift.stored_profiles import (
     stored_baseline,
     stored_profile,
 )
-from nightscore.monitoring.performance.estimates.calibration import BINARY_SCORE, Calibration
+from nightscore.monitoring.performance.estimates.estimation import (
+    AnyCalibration,
+    calibrate,
+    is_estimated,
+)
 from nightscore.monitoring.performance.estimates.placement import Placement, place
 from nightscore.profiles.profile import NumberProfile
+from nightscore.profiles.profile_spec import score_column
 from nightscore.profiles.table import ColumnProfile, Key
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.model_uri import exact_uri, is_logged_model, named_model
 from nightscore.schemas.partition import show_value
-
-SCORE: Key = ("prediction", BINARY_SCORE, "")
 
 
 class RunScores:
@@ -31,7 +34,7 @@ class RunScores:
             cache: Of baselines on this host.
         """
         self._workspace, self._job, self._cache = workspace, workspace.job, cache
-        self._calibrations: dict[str, Calibration | InputError] = {}
+        self._calibrations: dict[str, AnyCalibration | InputError] = {}
 
     def placement(self, manifest: Manifest) -> Placement:
         """The scores of a run that stored its profile.
@@ -44,7 +47,7 @@ class RunScores:
         profile = self._profile(manifest)
         return place(profile, self.calibration(manifest))
 
-    def calibration(self, manifest: Manifest) -> Calibration:
+    def calibration(self, manifest: Manifest) -> AnyCalibration:
         """What the baseline of the run's model version says about scores.
 
         It is the baseline that the version has now: labels that are logged later count for earlier
@@ -91,20 +94,20 @@ class RunScores:
 
         score = _score_of(columns)
         if score is None or not isinstance(score.profile, NumberProfile):
-            raise self._not_binary(manifest)
+            raise self._not_estimated(manifest)
         return score.profile
 
-    def _read_calibration(self, manifest: Manifest, uri: str) -> Calibration | InputError:
+    def _read_calibration(self, manifest: Manifest, uri: str) -> AnyCalibration | InputError:
         columns = self._baseline(manifest, uri)
 
         score = _score_of(columns)
         if columns and score is None:
-            return self._not_binary(manifest)
+            return self._not_estimated(manifest)
 
         found = "no baseline"
         if score is not None:
             try:
-                return Calibration.of(score)
+                return calibrate(score)
             except ValueError as error:
                 found = f"a baseline, but {error}"
 
@@ -114,7 +117,7 @@ class RunScores:
             f"{named_model(name, version)} has no baseline with labels, from which performance "
             "could be estimated.",
             uri,
-            expected="a baseline of hold-out data whose labels are 0 and 1",
+            expected="a baseline of hold-out data with labels; those of a binary model are 0 and 1",
             found=found,
             next_step=f"log one with `{command}`; estimates then also cover earlier runs",
         )
@@ -137,17 +140,21 @@ class RunScores:
 
         return baseline[1] if baseline is not None else []
 
-    def _not_binary(self, manifest: Manifest) -> InputError:
+    def _not_estimated(self, manifest: Manifest) -> InputError:
         score = manifest.drift.score if manifest.drift is not None else ""
         return InputError(
-            "Performance is estimated for binary models only; of other models, what it takes is "
-            "not stored.",
+            "Performance is estimated for binary models and regressions only; of models of several "
+            "classes, what it takes is not stored.",
             named_model(manifest.model.name, manifest.model.version),
-            expected=f"a model whose predictions have the column {BINARY_SCORE}",
+            expected="a model with the column probability, or a column prediction of floats",
             found=f"the score {score}" if score else "no single score",
             next_step="compare the columns with `nightscore report` instead",
         )
 
 
 def _score_of(columns: list[ColumnProfile]) -> ColumnProfile | None:
-    return {column.key: column for column in columns}.get(SCORE)
+    """The score, if models with such a score are estimated."""
+    predictions = {column.name: column.kind for column in columns if column.role == "prediction"}
+    key: Key = ("prediction", score_column(predictions), "")
+    score = {column.key: column for column in columns}.get(key)
+    return score if score is not None and is_estimated(score) else None

@@ -7,15 +7,33 @@ counts the truth lies: all estimates are made for the likely counts and for both
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from nightscore.monitoring.performance.estimates.calibration import Calibration
 from nightscore.profiles.bins import Floats
+from nightscore.profiles.edges import Edges
 from nightscore.profiles.profile import NumberProfile
 
 LIKELY, LOW, HIGH = 0, 1, 2
 """Rows of arrays that hold cases: the likely one, and that with the lowest and highest scores."""
+OTHER_BINS = "the scores were counted over other bins"
+"""Why an estimate is approximate, if its placement is not exact."""
+
+
+class Baseline(Protocol):
+    """What a baseline says about scores, by bin."""
+
+    @property
+    def edges(self) -> Edges:
+        """Edges of the bins."""
+        ...
+
+    @property
+    def scores(self) -> Floats:
+        """Mean scores, shape (bins,)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +51,14 @@ class Placement:
         return round(float(self.rows[LIKELY].sum()))
 
 
-def place(profile: NumberProfile, calibration: Calibration) -> Placement:
+def place(profile: NumberProfile, baseline: Baseline) -> Placement:
     """The scores of one partition."""
-    if profile.edges.equals(calibration.edges):
+    if profile.edges.equals(baseline.edges):
         rows = np.tile(profile.counts.astype(np.float64), (3, 1))
         return Placement(rows, np.tile(profile.sums, (3, 1)), True)
 
-    rows = _other_bins(profile, calibration.edges.both)
-    return Placement(rows, rows * calibration.scores, False)
+    rows = _other_bins(profile, baseline.edges.both)
+    return Placement(rows, rows * baseline.scores, False)
 
 
 def add_up(placements: Iterable[Placement]) -> Placement:

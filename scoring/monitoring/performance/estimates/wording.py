@@ -18,9 +18,12 @@ LABELS: Mapping[str, str] = {
     "fp": "false positives",
     "fn": "false negatives",
     "tn": "true negatives",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "bias": "bias",
 }
 """What people read, in the order in which they see it."""
-HEADLINE = ("roc_auc",)
+HEADLINE = ("roc_auc", "rmse")
 """The metrics that a run's pages show."""
 CONCEPT_DRIFT = (
     "Estimates hold while a score means what it meant in the baseline. Neither they nor drift "
@@ -35,10 +38,12 @@ def metric_of(metrics: Sequence[MetricRecord], name: str) -> MetricRecord | None
 
 
 def show_number(value: float | None) -> str:
-    """Three decimals; of a large number, such as a number of rows, none."""
+    """Three decimals; of a large number, such as a number of rows, none. Small ones keep digits."""
     if value is None:
         return "not known"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3f}"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if abs(value) >= 0.01 or not value else f"{value:.2g}"
 
 
 def show_band(metric: MetricRecord) -> str:

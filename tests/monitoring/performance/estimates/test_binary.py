@@ -21,7 +21,8 @@ from nightscore.monitoring.performance.estimates.placement import (
 from nightscore.profiles.bins import Floats
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.profile import CategoryProfile, NumberProfile
-from nightscore.profiles.table import ColumnProfile, Scores
+from nightscore.profiles.scores import Scores
+from nightscore.profiles.table import ColumnProfile
 from nightscore.schemas.decision import Decision, DecisionValues
 from nightscore.schemas.performance import MetricRecord
 

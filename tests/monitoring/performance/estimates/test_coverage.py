@@ -9,7 +9,10 @@ from nightscore.monitoring.performance.estimates.binary import (
     SIGMAS,
 )
 from nightscore.monitoring.performance.estimates.expected import expected_metrics
+from nightscore.monitoring.performance.estimates.expected_errors import expected_errors
+from nightscore.monitoring.performance.estimates.regression import ESTIMATED_ERRORS, bands
 from tests.monitoring.performance.estimates.made_days import SHAPES, make_days, realised
+from tests.monitoring.performance.estimates.made_errors import make_error_days
 
 N_DAYS = 1_000
 COVERED = (0.93, 0.97)
@@ -71,3 +74,42 @@ def test_estimates_are_not_biased() -> None:
         differences = value - came_true[name]
         tolerance = 4 * differences.std() / np.sqrt(N_DAYS)
         assert abs(differences.mean()) < tolerance, name
+
+
+@pytest.mark.parametrize(
+    ("noise", "n_labelled", "n_rows"),
+    [
+        ("normal", 1_000, 200),
+        ("heavy tails", 500, 200),
+        ("heavy tails", 2_000, 1_000),
+        ("heavier tails", 1_000, 200),
+        ("skewed", 1_000, 1_000),
+        ("skewed", 2_000, 200),
+    ],
+)
+def test_bands_of_errors_cover_what_comes_true(noise: str, n_labelled: int, n_rows: int) -> None:
+    days = make_error_days(noise, N_DAYS, n_labelled, n_rows, seed=n_labelled + n_rows)
+    expected = expected_errors(days.bins)
+    truth = {
+        "rmse": np.sqrt(np.square(days.errors).mean(1)),
+        "mae": np.abs(days.errors).mean(1),
+        "bias": days.errors.mean(1),
+    }
+
+    for name in ESTIMATED_ERRORS:
+        low, high = np.array([*bands(name, expected["mse" if name == "rmse" else name])]).T
+        covered_share = ((low <= truth[name]) & (truth[name] <= high)).mean()
+        assert COVERED[0] <= covered_share <= COVERED[1], (name, covered_share)
+
+
+def test_estimated_errors_are_not_biased() -> None:
+    days = make_error_days("skewed", N_DAYS, 1_000, 500, seed=8)
+    expected = expected_errors(days.bins)
+    truth = {
+        "mse": np.square(days.errors).mean(1),
+        "mae": np.abs(days.errors).mean(1),
+        "bias": days.errors.mean(1),
+    }
+    for name, mean in expected.items():
+        differences = mean.value - truth[name]
+        assert abs(differences.mean()) < 4 * differences.std() / np.sqrt(N_DAYS), name
