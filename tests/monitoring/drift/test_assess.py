@@ -222,7 +222,7 @@ def test_a_comparison_that_fails_lets_a_person_decide(
     def fail(*_: Any) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("nightscore.runs.drift_check.assess", fail)
+    monkeypatch.setattr("nightscore.monitoring.drift.assess.assess", fail)
     lake.write(DAY, make_frame(500))
     warned = lake.run(lake.job())
     assert warned.status == "published"
