@@ -496,7 +496,7 @@ def test_evaluations_are_a_table_and_what_is_wrong_fails_the_run(
 
     state = finish(evaluate(str(path), return_state=True))
     assert state.is_failed()
-    assert "1 partitions could not be evaluated; the others were." in state.message
+    assert "1 partition could not be evaluated; the others were." in state.message
     assert days[1] in state.message
     table = asyncio.run(artifacts("test-evaluate"))[-1]
     assert table.description == "1 partition evaluated, 0 unchanged; 1 could not be evaluated"
