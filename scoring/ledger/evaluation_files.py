@@ -128,13 +128,18 @@ def remember_labels(store: Store, known: Mapping[str, KnownLabels]) -> None:
         store.write_bytes(LABELS_INDEX, gzip.compress(text, 1, mtime=0))
 
 
+def newest_of(workspace: Workspace, values: Iterable[str | None]) -> list[EvaluationFile]:
+    """The newest evaluation of each of these partitions that has one."""
+    by_folder = list_evaluations(workspace.state)
+    folders = {workspace.folder(value) for value in values}
+    return [files[-1] for folder, files in by_folder.items() if folder in folders]
+
+
 def evaluations_of(
     workspace: Workspace, values: Iterable[str | None]
 ) -> dict[str, EvaluationRecord]:
     """The newest evaluation of each of these partitions that has one, by the run it is of."""
-    by_folder = list_evaluations(workspace.state)
-    folders = {workspace.folder(value) for value in values}
-    newest = [files[-1] for folder, files in by_folder.items() if folder in folders]
+    newest = newest_of(workspace, values)
 
     records = read_evaluations(workspace.state, newest)
     return {record.run_id: record for record in records}

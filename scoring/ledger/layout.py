@@ -131,7 +131,9 @@ def evaluation_path(folder: str, run_id: str, number: int, work: str) -> str:
     return f"evaluations/{folder}/{run_id}-{number:06d}-{work}.json"
 
 
-def report_path(folder: str, run_id: str, status: str, compared: str = "") -> str:
+def report_path(
+    folder: str, run_id: str, status: str, compared: str = "", evaluated: str = ""
+) -> str:
     """The page about a run. A run that is held, or was rejected, has a page that says so.
 
     Args:
@@ -139,9 +141,11 @@ def report_path(folder: str, run_id: str, status: str, compared: str = "") -> st
         run_id: Of the run.
         status: Of the run.
         compared: Tells its later comparisons apart. Empty: the run's own comparison.
+        evaluated: Tells apart what has come true. Empty: nothing was known.
     """
     suffix = "" if status in ("published", "unchanged") else f"-{status}"
-    suffix += f"-{compared}" if compared else ""
+    for part in (compared, evaluated):
+        suffix += f"-{part}" if part else ""
 
     return f"reports/{folder}/{run_id}{suffix}.html"
 

@@ -3,8 +3,7 @@
 No row and no label is read. What came true, if it was evaluated, stands beside it.
 """
 
-import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from nightscore.errors import InputError, PartitionNotFoundError
@@ -12,10 +11,15 @@ from nightscore.ledger.evaluation_files import evaluations_of
 from nightscore.ledger.timeline import Timeline
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
-from nightscore.monitoring.performance.estimates.binary import OF_THRESHOLD
 from nightscore.monitoring.performance.estimates.estimation import baseline_values, estimate_placed
 from nightscore.monitoring.performance.estimates.of_runs import RunScores
 from nightscore.monitoring.performance.estimates.placement import Placement, add_up
+from nightscore.monitoring.performance.track_record import (
+    PartitionPerformance,
+    TrackRecord,
+    track_records,
+    with_outcomes,
+)
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.job import ScoringJob
@@ -23,40 +27,6 @@ from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.model_uri import exact_uri
 from nightscore.schemas.partition import order_of, show_value
 from nightscore.schemas.performance import MetricRecord
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionPerformance:
-    """What is expected of one partition's predictions."""
-
-    partition: str
-    run_id: str
-    model: str
-    """URI of the model version."""
-    n_rows: int = 0
-    """Rows that have a score in the profile."""
-    estimated: tuple[MetricRecord, ...] = ()
-    note: str = ""
-    """Why nothing is estimated."""
-    realised: tuple[MetricRecord, ...] = ()
-    """What came true, by the newest evaluation of these results. Empty: there is none."""
-    labelled_share: float | None = None
-    """Share of the predictions whose label is known in that evaluation."""
-    is_matured: bool = False
-    """All labels should be known by then. Early ones may be a selection."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrackRecord:
-    """How right the estimates of one metric were, over the matured partitions."""
-
-    metric: str
-    n_partitions: int
-    n_within: int
-    """Partitions whose realised value is within the band of the estimate."""
-    mean_absolute_error: float
-    mean_error: float
-    """Estimated minus realised: positive if the estimates promise too much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +88,8 @@ def estimate_performance(job: ScoringJob, values: Sequence[str], cache: ModelCac
 
     Raises:
         PartitionNotFoundError: None of them is published.
-        InputError: Nothing can be estimated of any of them; with what to do.
+        InputError: Nothing can be estimated of any of them, and none has come true; with what to
+            do.
         StorageError: The registry or the store does not answer.
     """
     timeline = Timeline(Workspace(job))
@@ -153,12 +124,12 @@ class _Estimation:
     def of(self, manifests: Iterable[Manifest]) -> Performance:
         """The estimates of each run, and of all runs of a model version together."""
         partitions = tuple(self._partition(manifest) for manifest in manifests)
-        if not self.placed:
+        if not self.placed and not any(partition.realised for partition in partitions):
             raise self.errors[-1]
 
         models = tuple(self._model(model) for model in self.placed)
         return Performance(
-            partitions=partitions, models=models, track_records=tuple(_track_records(partitions))
+            partitions=partitions, models=models, track_records=tuple(track_records(partitions))
         )
 
     def _partition(self, manifest: Manifest) -> PartitionPerformance:
@@ -170,7 +141,7 @@ class _Estimation:
 
         evaluation = self.evaluations.get(manifest.run_id)
         if evaluation is not None:
-            partition = self._with_outcomes(partition, evaluation)
+            partition = with_outcomes(partition, evaluation, self.decision)
 
         try:
             placement = self.scores.placement(manifest)
@@ -183,23 +154,11 @@ class _Estimation:
         calibration = self.scores.calibration(manifest)
         estimated = estimate_placed(placement, calibration, self.decision)
 
-        return replace(partition, n_rows=placement.n_rows, estimated=tuple(estimated))
-
-    def _with_outcomes(
-        self, partition: PartitionPerformance, evaluation: EvaluationRecord
-    ) -> PartitionPerformance:
-        """What came true. Metrics of another threshold or other values are left out."""
-        same = evaluation.metrics
-        if evaluation.threshold != self.decision.threshold:
-            same = tuple(metric for metric in same if metric.name not in OF_THRESHOLD)
-        if evaluation.values != self.decision.values:
-            same = tuple(metric for metric in same if metric.name != "value")
-
         return replace(
             partition,
-            realised=same,
-            labelled_share=evaluation.counts.share,
-            is_matured=evaluation.is_matured,
+            n_rows=placement.n_rows,
+            estimated=tuple(estimated),
+            baseline=tuple(baseline_values(calibration, self.decision)),
         )
 
     def _model(self, model: str) -> ModelPerformance:
@@ -214,34 +173,6 @@ class _Estimation:
             estimated=tuple(estimate_placed(together, calibration, self.decision)),
             baseline=tuple(baseline_values(calibration, self.decision)),
         )
-
-
-def _track_records(partitions: Iterable[PartitionPerformance]) -> Iterator[TrackRecord]:
-    """Metric by metric, estimates against what came true."""
-    pairs: dict[str, list[tuple[MetricRecord, float]]] = {}
-    for partition in partitions:
-        realised = {metric.name: metric.value for metric in partition.realised}
-
-        for estimate in partition.estimated:
-            value = realised.get(estimate.name)
-            if partition.is_matured and value is not None and estimate.value is not None:
-                pairs.setdefault(estimate.name, []).append((estimate, value))
-
-    for name, found in pairs.items():
-        errors = [(estimate.value or 0.0) - value for estimate, value in found]
-        yield TrackRecord(
-            metric=name,
-            n_partitions=len(found),
-            n_within=sum(_is_within(estimate, value) for estimate, value in found),
-            mean_absolute_error=statistics.fmean(map(abs, errors)),
-            mean_error=statistics.fmean(errors),
-        )
-
-
-def _is_within(estimate: MetricRecord, value: float) -> bool:
-    if estimate.low is None or estimate.high is None:
-        return False
-    return estimate.low <= value <= estimate.high
 
 
 def _nothing_published(job: ScoringJob, values: Sequence[str]) -> PartitionNotFoundError:

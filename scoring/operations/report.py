@@ -3,8 +3,8 @@
 No data are read again.
 """
 
-import threading
-from collections.abc import Container, Iterable, Mapping
+import hashlib
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from nightscore.errors import CorruptFileError, PartitionNotFoundError, ScoringError
 from nightscore.ledger.comparison_records import with_newest_comparisons
+from nightscore.ledger.evaluation_files import evaluations_of, newest_of
 from nightscore.ledger.layout import report_path, state_store
 from nightscore.ledger.timeline import earlier_values, latest_publications, recorded_values
 from nightscore.ledger.workspace import Workspace
@@ -21,10 +22,17 @@ from nightscore.monitoring.drift import statistic_catalog
 from nightscore.monitoring.drift.recompare_runs import compared_now
 from nightscore.monitoring.drift.statistics_table import NO_REFERENCE, read_statistics
 from nightscore.monitoring.drift.stored_profiles import stored_baseline
+from nightscore.monitoring.performance.estimates.wording import OVER_TIME
+from nightscore.monitoring.performance.track_record import (
+    PartitionPerformance,
+    recorded_performance,
+    with_outcomes,
+)
 from nightscore.operations.history import run_history
 from nightscore.operations.rollback import restorable_run
 from nightscore.profiles.table import ColumnProfile, from_bytes, merge_profiles
 from nightscore.reports.page import render
+from nightscore.reports.performance_plot import draw_performance, known_metrics
 from nightscore.reports.plots import contact_sheet_png
 from nightscore.reports.run_page import run_page, worst_columns
 from nightscore.reports.series import Past, series_of, sparkline
@@ -36,10 +44,10 @@ from nightscore.schemas.partition import encode_folder, show_value
 
 SHEET_COLUMNS = 9
 """Columns on the contact sheet: three rows of three."""
+SHOWN_METRICS = 1
+"""Of a model's performance: the page over time has the others."""
 SPARK_DAYS = 14
 SPARK_FINDINGS = 40
-_drawing = threading.Lock()
-"""Matplotlib has one set of settings for all threads."""
 
 
 def reported_run(job: ScoringJob, value: str | None, run_id: str | None = None) -> Manifest:
@@ -95,11 +103,16 @@ def write_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
     Raises:
         ScoringError: The store cannot be read or written.
     """
-    state, path = state_store(job), _path(manifest)
-    if not state.exists(path):
-        _write(job, manifest, _read_stored(job, manifest, cache))
+    return state_store(job).locate_url(_draw_once(job, manifest, cache))
 
-    return state.locate_url(path)
+
+def _draw_once(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
+    """Draw the page, unless it exists. Returns its path below the state folder."""
+    path = _path(job, manifest)
+    if not state_store(job).exists(path):
+        _write(job, manifest, path, _read_stored(job, manifest, cache))
+
+    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +122,8 @@ class _Stored:
     current: list[ColumnProfile]
     references: dict[str, list[ColumnProfile]]
     past: list[Past]
+    performance: list[PartitionPerformance]
+    """Of the same partitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +145,9 @@ def draw_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> Drawn
     drift = manifest.drift
     assert drift is not None  # noqa: S101
     stored = _read_stored(job, manifest, cache)
-    _write(job, manifest, stored)
+    path = _path(job, manifest)
+    if not state_store(job).exists(path):
+        _write(job, manifest, path, stored)
 
     past = stored.past[-SPARK_DAYS:]
     reference = _first_of(drift.references)
@@ -163,8 +180,7 @@ def report_link(base: str, job: str, manifest: Manifest) -> str:
 
 def read_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
     """The page of a run, drawn now if it does not exist yet."""
-    write_report(job, manifest, cache)
-    return state_store(job).read_bytes(_path(manifest)).decode()
+    return state_store(job).read_bytes(_draw_once(job, manifest, cache)).decode()
 
 
 def _contact_sheet(manifest: Manifest, stored: _Stored) -> bytes:
@@ -174,8 +190,7 @@ def _contact_sheet(manifest: Manifest, stored: _Stored) -> bytes:
     if not columns:
         return b""
 
-    with _drawing:
-        return contact_sheet_png(columns)
+    return contact_sheet_png(columns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,11 +258,16 @@ def _column_day(manifest: Manifest, rows: list[dict[str, Any]]) -> ColumnDay:
 
 def past_of(job: ScoringJob, manifest: Manifest, n_partitions: int = MAX_DATES) -> list[Past]:
     """The partitions before a run, and the run itself, in order."""
+    return past_of_runs(job, _runs_before(job, manifest, n_partitions))
+
+
+def _runs_before(job: ScoringJob, manifest: Manifest, n_partitions: int) -> list[Manifest]:
+    """The run of each partition before a run, and the run itself, in order."""
     workspace = Workspace(job)
     values = earlier_values(workspace, manifest.partition)
     before = islice(latest_publications(workspace, values, or_held=True), n_partitions - 1)
     earlier = with_newest_comparisons(workspace.state, before)
-    return past_of_runs(job, [*reversed(earlier), manifest])
+    return [*reversed(earlier), manifest]
 
 
 def past_of_runs(job: ScoringJob, manifests: Iterable[Manifest]) -> list[Past]:
@@ -265,34 +285,64 @@ def newest_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> Man
     return compared_now(job, manifest, cache, datetime.now(UTC))
 
 
-def _path(manifest: Manifest) -> str:
+def _path(job: ScoringJob, manifest: Manifest) -> str:
     drift = manifest.drift
     is_recomputed = drift is not None and drift.made_at is not None
     compared = drift.neighbours[:12] if drift is not None and is_recomputed else ""
 
     folder = encode_folder(manifest.partition_key, manifest.partition)
-    return report_path(folder, manifest.run_id, manifest.status, compared)
+    evaluated = _evaluations_digest(job, manifest)
+    return report_path(folder, manifest.run_id, manifest.status, compared, evaluated)
+
+
+def _evaluations_digest(job: ScoringJob, manifest: Manifest) -> str:
+    """Tells apart what is known of the partitions on a page. Empty: nothing."""
+    if job.labels is None:
+        return ""
+
+    workspace = Workspace(job)
+    before = islice(earlier_values(workspace, manifest.partition), MAX_DATES - 1)
+    newest = newest_of(workspace, [*before, manifest.partition])
+    paths = sorted(file.path for file in newest)
+
+    if not paths:
+        return ""
+    return hashlib.sha256("|".join(paths).encode()).hexdigest()[:12]
 
 
 def _read_stored(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> _Stored:
+    runs = _runs_before(job, manifest, MAX_DATES)
     return _Stored(
         current=_current_profile(job, manifest),
         references=_reference_profiles(job, manifest, cache),
-        past=past_of(job, manifest),
+        past=past_of_runs(job, runs),
+        performance=_performance_of(job, runs),
     )
 
 
-def _write(job: ScoringJob, manifest: Manifest, stored: _Stored) -> None:
-    state, path = state_store(job), _path(manifest)
-    if state.exists(path):
-        return
+def _performance_of(job: ScoringJob, runs: Sequence[Manifest]) -> list[PartitionPerformance]:
+    """What the runs have estimated, and what has come true of them by now."""
+    evaluations = {}
+    if job.labels is not None:
+        evaluations = evaluations_of(Workspace(job), [run.partition for run in runs])
 
+    performance = []
+    for run in runs:
+        partition = recorded_performance(run)
+        if run.run_id in evaluations:
+            partition = with_outcomes(partition, evaluations[run.run_id], job.decision)
+        performance.append(partition)
+
+    return performance
+
+
+def _write(job: ScoringJob, manifest: Manifest, path: str, stored: _Stored) -> None:
     earlier = restorable_run(job, manifest)
-    with _drawing:
-        page = render(
-            run_page(job, manifest, stored.current, stored.references, stored.past, earlier)
-        )
-    state.write_bytes(path, page.encode())
+    page = run_page(job, manifest, stored.current, stored.references, stored.past, earlier)
+    shown = known_metrics(stored.performance, OVER_TIME)[:SHOWN_METRICS]
+    page.performance = draw_performance(stored.performance, shown)
+
+    state_store(job).write_bytes(path, render(page).encode())
 
 
 def _current_profile(job: ScoringJob, manifest: Manifest) -> list[ColumnProfile]:

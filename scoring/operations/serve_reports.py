@@ -22,6 +22,8 @@ from nightscore.ledger.timeline import latest_publications, recorded_values
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.monitoring.drift.wording import verdict_text
+from nightscore.operations.performance import estimate_performance, recorded_between
+from nightscore.operations.performance_page import read_performance_page
 from nightscore.operations.report import newest_report, read_report, reported_run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import show_value
@@ -56,13 +58,14 @@ def report_pages(folders: Sequence[Path], cache: ModelCache) -> Starlette:
         routes=[
             Route("/", _explained(pages.index)),
             Route("/{job}", _explained(pages.partitions)),
+            Route("/{job}/-/performance", _explained(pages.performance)),
             Route("/{job}/{rest:path}", _explained(pages.report)),
         ]
     )
 
 
 class _Pages:
-    """The pages: all jobs, the partitions of one, and one report."""
+    """The pages: all jobs, the partitions of one, its performance over time, and one report."""
 
     def __init__(self, folders: Sequence[Path], cache: ModelCache) -> None:
         self._folders = folders
@@ -77,18 +80,32 @@ class _Pages:
     def partitions(self, request: Request) -> HTMLResponse:
         """The newest partitions of a job that have a report."""
         name = request.path_params["job"]
-        workspace = Workspace(self._find_job(request))
+        job = self._find_job(request)
+        workspace = Workspace(job)
         values = reversed(recorded_values(workspace))
         latest = islice(latest_publications(workspace, values), MAX_LISTED)
 
         items: list[str] = []
+        is_estimated = job.labels is not None
         for manifest in with_newest_comparisons(workspace.state, latest):
+            is_estimated = is_estimated or manifest.estimate is not None
             if manifest.drift is not None:
                 shown = show_value(manifest.partition)
                 text = f"{html.escape(shown)}: {html.escape(verdict_text(manifest.drift))}"
                 items.append(_item(f"{quote(name)}/{quote(shown, safe='')}", text))
 
-        return _page(f"Reports of {name}", _list(items, "No partition has a report yet."))
+        body = _list(items, "No partition has a report yet.")
+        if is_estimated:
+            address = f"/{quote(name)}/-/performance"
+            body = f'<p><a href="{address}">Performance over time</a></p>{body}'
+        return _page(f"Reports of {name}", body)
+
+    def performance(self, request: Request) -> HTMLResponse:
+        """What was estimated of the newest partitions of a job, and what came true."""
+        job = self._find_job(request)
+        values = recorded_between(job, None, None, MAX_LISTED)
+        found = estimate_performance(job, values, self._cache)
+        return HTMLResponse(read_performance_page(job, found), headers=HEADERS)
 
     def report(self, request: Request) -> HTMLResponse:
         """The report of a partition's newest run, or of one run."""

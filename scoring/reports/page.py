@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 
 from nightscore.monitoring.drift import statistic_catalog
 from nightscore.monitoring.drift.findings import counted
+from nightscore.monitoring.performance.estimates.wording import CONCEPT_DRIFT
 from nightscore.process import installed_version
 from nightscore.reports.cards import SIGNS, Card
+from nightscore.reports.performance_plot import PerformancePlot
 from nightscore.reports.trends import HeatMap, Trend
 from nightscore.schemas.drift import Severity
 from nightscore.schemas.manifest import FindingRecord
@@ -32,6 +34,8 @@ class Page:
     findings: list[FindingRecord] = field(default_factory=list)
     heat: HeatMap = field(default_factory=lambda: HeatMap([], []))
     trends: list[Trend] = field(default_factory=list)
+    performance: list[PerformancePlot] = field(default_factory=list)
+    """Estimates against what came true. Empty: neither is known."""
     notes: list[str] = field(default_factory=list)
     unplotted: int = 0
     """Columns without a plot."""
@@ -44,6 +48,21 @@ class Page:
 
 def render(page: Page) -> str:
     """The page as HTML."""
+    return render_template(
+        "report.html",
+        page=page,
+        counted=counted,
+        figures=statistic_catalog.shown_in("page"),
+    )
+
+
+def render_template(name: str, **values: object) -> str:
+    """A page as HTML.
+
+    Args:
+        name: Of the template beside this module.
+        values: That it shows.
+    """
     from jinja2 import Environment, PackageLoader  # only a report pays for it
 
     environment = Environment(
@@ -55,16 +74,10 @@ def render(page: Page) -> str:
     )
 
     environment.filters["code"] = _with_code
-    template = environment.get_template("report.html")
+    template = environment.get_template(name)
     version = installed_version("nightscore")
 
-    return template.render(
-        page=page,
-        signs=SIGNS,
-        version=version,
-        counted=counted,
-        figures=statistic_catalog.shown_in("page"),
-    )
+    return template.render(version=version, signs=SIGNS, concept_drift=CONCEPT_DRIFT, **values)
 
 
 def _printable(value: object) -> object:

@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ SHORT_LABEL_LENGTH = 6
 MAX_DATES = 6
 LEAST_CHANGE = 0.05
 """Percentage points: an axis of smaller changes would show what rounding leaves of equal shares."""
+_drawing = threading.Lock()
+"""Matplotlib has one set of settings for all threads."""
 PNG_COLOURS = {TEXT: "#333333", REFERENCE: "#b8bec8", CURRENT: "#c2410c", AXIS: "#cccccc"}
 
 
@@ -65,7 +68,7 @@ def histogram_svg(bars: Bars, name: str) -> str:
         _label_axis(below, bars, LABEL_LENGTH)
         below.locator_params(axis="y", nbins=3)
 
-    return _svg(draw, (4.4, 2.3), name)
+    return draw_svg(draw, (4.4, 2.3), name)
 
 
 def trend_svg(partitions: Sequence[str], lines: Sequence[Line], name: str) -> str:
@@ -82,10 +85,15 @@ def trend_svg(partitions: Sequence[str], lines: Sequence[Line], name: str) -> st
         for panel, line in zip(axes, lines, strict=True):
             _draw_line(panel, line)
 
-        step = max(1, math.ceil(len(partitions) / MAX_DATES))
-        axes[-1].set_xticks(range(0, len(partitions), step), partitions[::step])
+        label_dates(axes[-1], partitions)
 
-    return _svg(draw, (4.4, 0.9 * len(lines) + 0.4), name)
+    return draw_svg(draw, (4.4, 0.9 * len(lines) + 0.4), name)
+
+
+def label_dates(axes: Any, partitions: Sequence[str]) -> None:
+    """Label at most a few places of the horizontal axis with their partitions."""
+    step = max(1, math.ceil(len(partitions) / MAX_DATES))
+    axes.set_xticks(range(0, len(partitions), step), partitions[::step])
 
 
 def contact_sheet_png(columns: Sequence[tuple[str, Bars]]) -> bytes:
@@ -94,7 +102,8 @@ def contact_sheet_png(columns: Sequence[tuple[str, Bars]]) -> bytes:
 
     n_rows = max(1, math.ceil(len(columns) / 3))
     sink = io.BytesIO()
-    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+    options: Any = {"text.parse_math": False}
+    with _drawing, matplotlib.rc_context(options), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figure = _figure((7.2, 1.55 * n_rows))
         axes = np.atleast_1d(figure.subplots(n_rows, 3)).ravel()
@@ -125,8 +134,8 @@ def _draw_line(axes: Any, line: Line) -> None:
     numbers = np.array(line.values, np.float64)  # None becomes nan, which leaves a gap
     axes.plot(range(len(numbers)), numbers, color=CURRENT, linewidth=1.4)
 
-    isolated = _isolated(numbers)
-    axes.plot(isolated, numbers[isolated], color=CURRENT, linestyle="", marker="s", markersize=2.5)
+    alone = isolated(numbers)
+    axes.plot(alone, numbers[alone], color=CURRENT, linestyle="", marker="s", markersize=2.5)
 
     if line.threshold is not None:
         axes.axhline(line.threshold, color=TEXT, linewidth=0.8, linestyle=(0, (4, 3)))
@@ -158,7 +167,7 @@ def _label_axis(axes: Any, bars: Bars, length: int) -> None:
     axes.set_xticks(range(len(texts)), texts, rotation=rotation, ha="right")
 
 
-def _isolated(numbers: Floats) -> npt.NDArray[np.int64]:
+def isolated(numbers: Floats) -> npt.NDArray[np.int64]:
     """Places of values between gaps, which no line shows, and of the last one."""
     is_known = np.concatenate([[False], np.isfinite(numbers), [False]])
     is_isolated = is_known[1:-1] & ~is_known[:-2] & ~is_known[2:]
@@ -178,11 +187,18 @@ def _figure(size: tuple[float, float]) -> Any:
     return Figure(figsize=size, layout="constrained")
 
 
-def _svg(draw: Callable[[Any], None], size: tuple[float, float], name: str) -> str:
+def draw_svg(draw: Callable[[Any], None], size: tuple[float, float], name: str) -> str:
+    """A drawing as SVG in the colours of the page.
+
+    Args:
+        draw: Fills a Matplotlib figure.
+        size: Width and height in inches.
+        name: Tells the drawings of a page apart.
+    """
     import matplotlib
 
     options: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}
-    with matplotlib.rc_context(options), warnings.catch_warnings():
+    with _drawing, matplotlib.rc_context(options), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about glyphs that its own font lacks
         figure = _figure(size)
         draw(figure)

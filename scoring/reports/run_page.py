@@ -11,7 +11,7 @@ from nightscore.monitoring.drift.wording import (
     show_made_at,
     show_references,
 )
-from nightscore.monitoring.performance.estimates.wording import CONCEPT_DRIFT, headlines
+from nightscore.monitoring.performance.estimates.wording import headlines
 from nightscore.outputs.guarantees import decisions, instead_of_a_decision
 from nightscore.profiles.table import ColumnProfile, Key
 from nightscore.reports.bars import Bars, bars_of
@@ -263,10 +263,7 @@ def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
     if rates:
         facts.append(rates)
 
-    estimates = headlines(manifest.estimate)
-    if estimates:
-        facts += [*estimates, ("What estimates cannot see", CONCEPT_DRIFT)]
-
+    facts += headlines(manifest.estimate)
     facts.append(("Run", manifest.run_id))
 
     if manifest.finished_at:

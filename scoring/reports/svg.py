@@ -76,7 +76,10 @@ def _rounded(text: str) -> str:
 
 
 def _short_path(path: str) -> str:
-    """Straight lines along an axis take one number, as those of bars do."""
+    """Straight lines along an axis take one number, as those of bars do. Curves stay."""
+    if "C" in path:
+        return _rounded(path)
+
     parts: list[str] = []
     x = y = ""
     for command, first, second in re.findall(r"([MLz])(?: (\S+) (\S+))?", _rounded(path)):

@@ -18,10 +18,12 @@ from nightscore.operations.performance import (
     estimate_performance,
     recorded_between,
 )
+from nightscore.operations.report import read_report
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.performance import EstimateRecord
 from tests.cli.test_commands import answer, nightscore, save
+from tests.reports.test_page import get, served
 from tests.support.lake import Lake
 from tests.support.models import copy_registry, make_frame
 from tests.support.outcomes import labelled_job, write_labels
@@ -114,7 +116,17 @@ def test_past_partitions_are_estimated_once_the_baseline_has_labels(
     labels = [truth[day][["id", "came_true"]].assign(ds=day) for day in DAYS]
     outcomes = pl.from_pandas(pd.concat(labels)).with_columns(pl.col("came_true").cast(pl.Int64))
     write_labels(own, outcomes)
+    (manifest,) = run_history(job, DAYS[1], everything=False)
+    before_labels = read_report(job, manifest, own.cache)
+    assert "<h2>Performance</h2>" in before_labels
+    assert "No partition has both an estimate and all its labels yet" in before_labels
+
     evaluate(job, datetime(2024, 3, 20, tzinfo=UTC)).check()
+    with_labels = read_report(job, manifest, own.cache)
+    assert "1 of 1 matured partition came true within the band" in with_labels, (
+        "the first run had estimated nothing"
+    )
+    assert read_report(job, manifest, own.cache) == with_labels, "drawn once"
     known = estimate(own, job)
     for partition in known.partitions:
         came_true = {metric.name: metric.value for metric in partition.realised}
@@ -151,6 +163,18 @@ def test_past_partitions_are_estimated_once_the_baseline_has_labels(
         assert arguments[0] == "report" or "came true" in shown
         assert "baseline" in shown
     assert nightscore(own, "performance", path, DAYS[1], "--from", DAYS[0]).returncode == 2
+
+    page = tmp_path / "performance.html"
+    told = nightscore(own, "performance", path, "--last", "2", "-o", str(page))
+    assert f"The page is in {page}" in told.stderr
+    with served(job, own, tmp_path) as url:
+        assert 'href="/test/-/performance"' in get(f"{url}/test")[1]
+        status, shown, _ = get(f"{url}/test/-/performance")
+    assert status == 200
+    assert shown == page.read_text()
+    assert "2 of 2 partitions have been compared with labels" in shown
+    assert "2 of 2 matured partitions came true within the band" in shown
+    assert "concept drift" in shown
 
 
 def test_a_regression_is_estimated_by_the_same_commands(own: Lake, tmp_path: Path) -> None:

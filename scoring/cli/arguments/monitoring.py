@@ -109,6 +109,12 @@ def performance(
         int,
         typer.Option(min=1, metavar="COUNT", help="Number of partitions to show, the latest ones."),
     ] = 30,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write the page with plots over time there."
+        ),
+    ] = None,
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
 ) -> None:
@@ -120,7 +126,7 @@ def performance(
     """
     from nightscore.cli.commands.performance import performance as execute
 
-    execute(job, partition, (start, end), last, as_json, cache_dir)
+    execute(job, partition, (start, end), last, output, as_json, cache_dir)
 
 
 def evaluate(

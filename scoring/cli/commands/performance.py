@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from nightscore.cli.resolve import load, model_cache, read_range, read_value
-from nightscore.cli.show import counted, out, print_json, print_table, show_count
+from nightscore.cli.show import counted, err, out, print_json, print_table, show_count
 from nightscore.errors import InvalidJobError
 from nightscore.inputs.values import check_value
 from nightscore.monitoring.performance.estimates.wording import (
     CONCEPT_DRIFT,
     LABELS,
+    OVER_TIME,
     metric_of,
     show_band,
     show_metric,
     show_number,
 )
+from nightscore.monitoring.performance.track_record import PartitionPerformance, show_record
 from nightscore.operations.performance import (
     ModelPerformance,
-    PartitionPerformance,
     Performance,
     estimate_performance,
     recorded_between,
@@ -28,8 +29,6 @@ from nightscore.operations.performance import (
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.performance import MetricRecord
 
-OVER_TIME = ("roc_auc", "log_loss", "accuracy", "f1", "value", "rmse", "mae", "bias")
-"""Metrics that are shown for several partitions. A partition alone, and --json, show all."""
 ALL_METRICS = ("metric", "estimated", "95 % band", "came true", "baseline", "note")
 
 
@@ -38,14 +37,18 @@ def performance(
     partition: str | None,
     between: tuple[str | None, str | None],
     last: int,
+    output: Path | None,
     as_json: bool,
     cache_dir: Path | None,
 ) -> None:
-    """Print the estimated performance of one partition, or of several."""
+    """Print the estimated performance of one partition, or of several, and draw it on request."""
     spec, cache = load(job), model_cache(cache_dir)
 
     values = _values(spec, partition, between, last)
     found = estimate_performance(spec, values, cache)
+
+    if output:
+        write_page(spec, found, output)
 
     if as_json:
         print_json(_document(found))
@@ -53,6 +56,14 @@ def performance(
         _print_one(spec, found)
     else:
         _print_several(spec, found)
+
+
+def write_page(spec: ScoringJob, found: Performance, path: Path) -> None:
+    """Write the page with plots over time."""
+    from nightscore.operations.performance_page import read_performance_page  # draws
+
+    path.write_text(read_performance_page(spec, found), encoding="utf-8")
+    err.print(f"The page is in {path}")
 
 
 def _values(
@@ -94,34 +105,39 @@ def _document(found: Performance) -> dict[str, Any]:
 
 def _print_one(spec: ScoringJob, found: Performance) -> None:
     (partition,) = found.partitions
-    (model,) = found.models
-    baseline = {metric.name: metric for metric in model.baseline}
-
-    rows = []
-
-    for metric in partition.estimated:
-        rows.append(
-            {
-                "metric": LABELS[metric.name],
-                "estimated": show_number(metric.value),
-                "95 % band": show_band(metric),
-                "came true": _came_true(partition, metric.name),
-                "baseline": show_number(baseline[metric.name].value)
-                if metric.name in baseline
-                else "",
-                "note": metric.note,
-            }
-        )
+    rows = [_metric_row(partition, name) for name in _names(partition)]
 
     print_table(f"Estimated performance of {spec.name}, {partition.partition}", ALL_METRICS, rows)
-    out.print(f"{counted(partition.n_rows, 'row')} scored with {partition.model}")
+    if partition.note:
+        out.print(partition.note)
+    else:
+        out.print(f"{counted(partition.n_rows, 'row')} scored with {partition.model}")
     _print_coverage(partition)
     out.print(CONCEPT_DRIFT)
 
 
+def _names(partition: PartitionPerformance) -> list[str]:
+    """The metrics that are estimated; without an estimate, those that are drawn over time."""
+    names = [metric.name for metric in partition.estimated]
+    return names or [name for name in OVER_TIME if metric_of(partition.realised, name)]
+
+
+def _metric_row(partition: PartitionPerformance, name: str) -> dict[str, str]:
+    estimated = metric_of(partition.estimated, name)
+    baseline = metric_of(partition.baseline, name)
+    return {
+        "metric": LABELS.get(name, name),
+        "estimated": "" if estimated is None else show_number(estimated.value),
+        "95 % band": "" if estimated is None else show_band(estimated),
+        "came true": _came_true(partition, name),
+        "baseline": "" if baseline is None else show_number(baseline.value),
+        "note": "" if estimated is None else estimated.note,
+    }
+
+
 def _print_several(spec: ScoringJob, found: Performance) -> None:
     shown = [name for name in OVER_TIME if _is_known(name, found)]
-    labels = [LABELS[name] for name in shown]
+    labels = [LABELS.get(name, name) for name in shown]
 
     rows = []
     for partition in found.partitions:
@@ -130,7 +146,8 @@ def _print_several(spec: ScoringJob, found: Performance) -> None:
         for name in shown:
             realised = _came_true(partition, name)
             if realised:
-                cells[LABELS[name]] += f", came true {realised}"
+                label = LABELS.get(name, name)
+                cells[label] = f"{cells[label]}, came true {realised}".removeprefix(", ")
 
         note = partition.note or _notes(partition.estimated, shown)
         count = show_count(partition.n_rows) if partition.estimated else ""
@@ -144,11 +161,7 @@ def _print_several(spec: ScoringJob, found: Performance) -> None:
 
     for record in found.track_records:
         if record.metric in shown:
-            out.print(
-                f"{LABELS[record.metric]}: {record.n_within} of "
-                f"{counted(record.n_partitions, 'matured partition')} came true within the band; "
-                f"estimates were off by {show_number(record.mean_absolute_error)} on average"
-            )
+            out.print(f"{LABELS.get(record.metric, record.metric)}: {show_record(record)}")
 
     out.print(CONCEPT_DRIFT)
 
@@ -194,7 +207,7 @@ def _cells(metrics: Sequence[MetricRecord], shown: Sequence[str]) -> dict[str, s
     cells = {}
     for name in shown:
         metric = metric_of(metrics, name)
-        cells[LABELS[name]] = "" if metric is None else show_metric(metric)
+        cells[LABELS.get(name, name)] = "" if metric is None else show_metric(metric)
     return cells
 
 
@@ -209,4 +222,7 @@ def _value(metrics: Sequence[MetricRecord], name: str) -> float | None:
 
 
 def _is_known(name: str, found: Performance) -> bool:
-    return any(metric_of(model.estimated, name) is not None for model in found.models)
+    """Whether the metric is estimated anywhere; without any estimate, whether it came true."""
+    if found.models:
+        return any(metric_of(model.estimated, name) is not None for model in found.models)
+    return any(metric_of(partition.realised, name) is not None for partition in found.partitions)

@@ -25,6 +25,8 @@ LABELS: Mapping[str, str] = {
 """What people read, in the order in which they see it."""
 HEADLINE = ("roc_auc", "rmse")
 """The metrics that a run's pages show."""
+OVER_TIME = ("roc_auc", "log_loss", "accuracy", "f1", "value", "mae", "rmse", "bias")
+"""The metrics that are shown of several partitions, as far as they are known."""
 CONCEPT_DRIFT = (
     "Estimates hold while a score means what it meant in the baseline. Neither they nor drift "
     "sees concept drift, a changed relation between features and label: only labels show it."

@@ -1,0 +1,134 @@
+"""What was estimated of partitions and what came true, with the estimator's record of error."""
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from nightscore.monitoring.performance.estimates.binary import OF_THRESHOLD
+from nightscore.monitoring.performance.estimates.wording import show_number
+from nightscore.schemas.decision import Decision
+from nightscore.schemas.evaluation import EvaluationRecord
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.model_uri import exact_uri
+from nightscore.schemas.partition import show_value
+from nightscore.schemas.performance import EstimateRecord, MetricRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionPerformance:
+    """What is expected of one partition's predictions."""
+
+    partition: str
+    run_id: str
+    model: str
+    """URI of the model version."""
+    n_rows: int = 0
+    """Rows that have a score in the profile."""
+    estimated: tuple[MetricRecord, ...] = ()
+    note: str = ""
+    """Why nothing is estimated."""
+    baseline: tuple[MetricRecord, ...] = ()
+    """What came true in the labelled rows of the model version's baseline."""
+    realised: tuple[MetricRecord, ...] = ()
+    """What came true, by the newest evaluation of these results. Empty: there is none."""
+    labelled_share: float | None = None
+    """Share of the predictions whose label is known in that evaluation."""
+    is_matured: bool = False
+    """All labels should be known by then. Early ones may be a selection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackRecord:
+    """How right the estimates of one metric were, over the matured partitions."""
+
+    metric: str
+    n_partitions: int
+    n_within: int
+    """Partitions whose realised value is within the band of the estimate."""
+    mean_absolute_error: float
+    mean_error: float
+    """Estimated minus realised: positive if the estimates promise too much."""
+
+
+def recorded_performance(manifest: Manifest) -> PartitionPerformance:
+    """What a run itself has estimated."""
+    estimate = manifest.estimate or EstimateRecord()
+    return PartitionPerformance(
+        partition=show_value(manifest.partition),
+        run_id=manifest.run_id,
+        model=exact_uri(manifest.model.name, manifest.model.version),
+        estimated=estimate.metrics,
+        baseline=estimate.baseline,
+    )
+
+
+def with_outcomes(
+    partition: PartitionPerformance, evaluation: EvaluationRecord, decision: Decision
+) -> PartitionPerformance:
+    """The partition with what came true.
+
+    Args:
+        partition: As it was estimated.
+        evaluation: Of the same run.
+        decision: Metrics of another threshold or of other values are left out.
+    """
+    same = evaluation.metrics
+    if evaluation.threshold != decision.threshold:
+        same = tuple(metric for metric in same if metric.name not in OF_THRESHOLD)
+    if evaluation.values != decision.values:
+        same = tuple(metric for metric in same if metric.name != "value")
+
+    return replace(
+        partition,
+        realised=same,
+        labelled_share=evaluation.counts.share,
+        is_matured=evaluation.is_matured,
+    )
+
+
+def track_records(partitions: Iterable[PartitionPerformance]) -> list[TrackRecord]:
+    """Metric by metric, estimates against what came true."""
+    pairs: dict[str, list[tuple[MetricRecord, float]]] = {}
+    for partition in partitions:
+        realised = {metric.name: metric.value for metric in partition.realised}
+
+        for estimate in partition.estimated:
+            value = realised.get(estimate.name)
+            if partition.is_matured and value is not None and estimate.value is not None:
+                pairs.setdefault(estimate.name, []).append((estimate, value))
+
+    records = []
+    for name, found in pairs.items():
+        errors = [(estimate.value or 0.0) - value for estimate, value in found]
+        records.append(
+            TrackRecord(
+                metric=name,
+                n_partitions=len(found),
+                n_within=sum(is_within(estimate, value) for estimate, value in found),
+                mean_absolute_error=statistics.fmean(map(abs, errors)),
+                mean_error=statistics.fmean(errors),
+            )
+        )
+
+    return records
+
+
+def is_within(estimate: MetricRecord, value: float) -> bool:
+    """Whether what came true is within the band of the estimate."""
+    if estimate.low is None or estimate.high is None:
+        return False
+    return estimate.low <= value <= estimate.high
+
+
+def show_record(record: TrackRecord | None) -> str:
+    """How right the estimates of a metric were, as a sentence."""
+    if record is None:
+        return "No partition has both an estimate and all its labels yet."
+
+    partitions = "partition" if record.n_partitions == 1 else "partitions"
+    tendency = "too high" if record.mean_error > 0 else "too low"
+    return (
+        f"{record.n_within} of {record.n_partitions} matured {partitions} came true within the "
+        f"band; estimates were off by {show_number(record.mean_absolute_error)} on average, "
+        f"on balance {show_number(abs(record.mean_error))} {tendency}."
+    )

@@ -1,0 +1,39 @@
+"""The page of a job's performance over time: estimates against what came true."""
+
+from nightscore.monitoring.performance.estimates.wording import (
+    HEADLINE,
+    LABELS,
+    metric_of,
+    show_metric,
+)
+from nightscore.operations.performance import ModelPerformance, Performance
+from nightscore.reports.performance_page import performance_page
+from nightscore.schemas.job import ScoringJob
+
+
+def read_performance_page(job: ScoringJob, performance: Performance) -> str:
+    """The page as HTML.
+
+    Args:
+        job: Whose partitions.
+        performance: What was estimated of them, and what came true.
+    """
+    facts = [(model.model, _describe(model)) for model in performance.models]
+    return performance_page(f"Performance of {job.name}", performance.partitions, facts)
+
+
+def _describe(model: ModelPerformance) -> str:
+    """All partitions of a model version together, beside its baseline."""
+    partitions = "partition" if model.n_partitions == 1 else "partitions"
+    parts = [f"{model.n_rows:,} rows in {model.n_partitions} {partitions}"]
+
+    for name in HEADLINE:
+        estimated = metric_of(model.estimated, name)
+        if estimated is not None:
+            parts.append(f"estimated {LABELS[name]} of all of them {show_metric(estimated)}")
+
+        baseline = metric_of(model.baseline, name)
+        if baseline is not None:
+            parts.append(f"{show_metric(baseline)} in {baseline.n:,} labelled rows of the baseline")
+
+    return "; ".join(parts)

@@ -1,0 +1,30 @@
+"""The page of a job's performance over time."""
+
+from collections.abc import Sequence
+
+from nightscore.monitoring.performance.estimates.wording import OVER_TIME
+from nightscore.monitoring.performance.track_record import PartitionPerformance
+from nightscore.reports.page import render_template
+from nightscore.reports.performance_plot import draw_performance, known_metrics
+
+
+def performance_page(
+    title: str, partitions: Sequence[PartitionPerformance], facts: Sequence[tuple[str, str]]
+) -> str:
+    """The page as HTML.
+
+    Args:
+        title: Of the page.
+        partitions: In order.
+        facts: Subjects and what is to be said of them.
+    """
+    n_evaluated = sum(bool(partition.realised) for partition in partitions)
+    headline = f"{n_evaluated} of {len(partitions)} partitions have been compared with labels."
+
+    return render_template(
+        "performance.html",
+        title=title,
+        headline=headline,
+        facts=facts,
+        plots=draw_performance(partitions, known_metrics(partitions, OVER_TIME)),
+    )

@@ -1,0 +1,87 @@
+"""Estimate against truth: what is drawn, and what is said of it."""
+
+import re
+from dataclasses import replace
+
+from nightscore.monitoring.performance.track_record import PartitionPerformance
+from nightscore.reports.performance_plot import draw_performance, known_metrics
+from nightscore.schemas.performance import MetricRecord
+
+
+def metric(name: str, value: float | None, width: float = 0.02) -> MetricRecord:
+    if value is None:
+        return MetricRecord(name=name, note="one class only")
+    return MetricRecord(name=name, value=value, low=value - width, high=value + width, n=900)
+
+
+def partition(
+    day: str, estimated: float | None, realised: float | None, *, is_matured: bool = True
+) -> PartitionPerformance:
+    return PartitionPerformance(
+        partition=day,
+        run_id="",
+        model="models:/late/1",
+        estimated=(metric("roc_auc", estimated), metric("rmse", None)),
+        baseline=(MetricRecord(name="roc_auc", value=0.7),),
+        realised=() if realised is None else (metric("roc_auc", realised),),
+        is_matured=is_matured,
+    )
+
+
+DAYS = [
+    partition("2026-11-25", 0.70, 0.71),
+    partition("2026-11-26", 0.69, 0.60),
+    partition("2026-11-27", None, 0.66),
+    partition("2026-11-28", 0.68, 0.69, is_matured=False),
+    partition("2026-11-29", 0.67, None),
+]
+
+
+def test_the_estimator_s_own_record_is_told() -> None:
+    known = known_metrics(DAYS, ("rmse", "roc_auc", "log_loss"))
+    (plot,) = draw_performance(DAYS, known)
+
+    assert plot.title == "AUC"
+    assert plot.record == (
+        "1 of 2 matured partitions came true within the band; estimates were off by 0.050 on "
+        "average, on balance 0.040 too high."
+    )
+    assert plot.alternative == (
+        "AUC estimated: 0.700 on 2026-11-25 to 0.670 on 2026-11-29; "
+        "AUC came true: 0.710 on 2026-11-25 to 0.690 on 2026-11-28"
+    )
+
+    assert [row.error for row in plot.rows] == [
+        "-0.010",
+        "+0.090, outside of the band",
+        "",
+        "-0.010",
+        "",
+    ]
+    assert plot.rows[2].estimated == "not known"
+    assert "one class only" in plot.rows[2].note
+    assert plot.rows[3].note == "more labels are to come"
+
+
+def test_it_is_drawn_in_the_colours_of_the_page() -> None:
+    (plot,) = draw_performance(DAYS, ("roc_auc",))
+
+    assert set(re.findall(r"#[0-9a-f]{6}", plot.svg)) <= {"#ffffff"}
+    assert "fill-opacity: 0.2" in plot.svg, "the band"
+    assert "stroke-dasharray" in plot.svg, "the baseline"
+    assert re.search(r'd="M[^"]*C', plot.svg), "dots are round"
+    for day in DAYS:
+        assert day.partition in plot.svg
+
+
+def test_without_labels_or_without_estimates_the_rest_is_drawn() -> None:
+    unlabelled = [replace(day, realised=(), is_matured=False) for day in DAYS]
+    (plot,) = draw_performance(unlabelled, ("roc_auc",))
+    assert plot.record == "No partition has both an estimate and all its labels yet."
+    assert "came true" not in plot.alternative
+
+    outcome = metric("rmse", 12.5)
+    (plot,) = draw_performance([replace(DAYS[0], estimated=(), realised=(outcome,))], ("rmse",))
+    assert plot.title.casefold() == "rmse"
+    assert plot.alternative.endswith("came true: 12.500 on 2026-11-25 to 12.500 on 2026-11-25")
+    assert known_metrics([], ("roc_auc",)) == []
