@@ -183,8 +183,8 @@ class Estimated(Record):
         for name, bound in other.items():
             if bound is not None:
                 raise ValueError(
-                    f"{name} is no bound of {self.metric}, which is better the {better} it is; "
-                    f"write `{'` or `'.join(own)}`"
+                    f"expected `{'` or `'.join(own)}`, found {name}: {self.metric} is better the "
+                    f"{better} it is"
                 )
 
         if all(bound is None for bound in own.values()):
