@@ -9,7 +9,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from nightscore.ledger.layout import LABELS_INDEX, RUN_ID, evaluation_path
 from nightscore.ledger.manifest_files import map_records
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.evaluation import EvaluationRecord
-from nightscore.schemas.manifest import read_record
+from nightscore.schemas.manifest import Manifest, read_record
 from nightscore.schemas.partition import decode_folder, encode_folder, order_of
 from nightscore.storage.store import Store
 
@@ -129,19 +129,28 @@ def remember_labels(store: Store, known: Mapping[str, KnownLabels]) -> None:
 
 
 def newest_of(workspace: Workspace, values: Iterable[str | None]) -> list[EvaluationFile]:
-    """The newest evaluation of each of these partitions that has one."""
+    """The newest evaluation of each run of these partitions that has one."""
     by_folder = list_evaluations(workspace.state)
     folders = {workspace.folder(value) for value in values}
-    return [files[-1] for folder, files in by_folder.items() if folder in folders]
+
+    by_run: dict[str, EvaluationFile] = {}
+    for folder in folders & by_folder.keys():
+        by_run |= {file.run_id: file for file in by_folder[folder]}
+
+    return sorted(by_run.values())
 
 
-def evaluations_of(
-    workspace: Workspace, values: Iterable[str | None]
-) -> dict[str, EvaluationRecord]:
-    """The newest evaluation of each of these partitions that has one, by the run it is of."""
-    newest = newest_of(workspace, values)
+def evaluations_of(workspace: Workspace, runs: Collection[Manifest]) -> dict[str, EvaluationRecord]:
+    """The newest evaluation of the results of each of these runs that has one.
 
-    records = read_evaluations(workspace.state, newest)
+    Returns:
+        By the run whose files the results are: of a rollback, `result_id`.
+    """
+    newest = newest_of(workspace, [run.partition for run in runs])
+    wanted = {run.result_id for run in runs}
+    files = [file for file in newest if file.run_id in wanted]
+
+    records = read_evaluations(workspace.state, files)
     return {record.run_id: record for record in records}
 
 

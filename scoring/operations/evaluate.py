@@ -68,15 +68,18 @@ class Evaluation:
         Raises:
             LabelError: With all problems.
         """
-        if self.problems:
-            partitions = counted(len(self.problems), "partition")
-            raise LabelError(
-                f"{partitions} could not be evaluated; the others were.",
-                self.labels_uri,
-                problems=self.problems,
-                next_step="correct the labels, or the section `labels` of the job file; then "
-                "evaluate again",
-            )
+        if not self.problems:
+            return
+
+        partitions = counted(len(self.problems), "partition")
+
+        raise LabelError(
+            f"{partitions} could not be evaluated; the others were.",
+            self.labels_uri,
+            problems=self.problems,
+            next_step="correct the labels, or the section `labels` of the job file; then "
+            "evaluate again",
+        )
 
 
 @rare_collection()

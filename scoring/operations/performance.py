@@ -102,7 +102,7 @@ def estimate_performance(job: ScoringJob, values: Sequence[str], cache: ModelCac
 
     evaluations = {}
     if job.labels is not None:
-        evaluations = evaluations_of(timeline.workspace, values)
+        evaluations = evaluations_of(timeline.workspace, manifests)
 
     scores = RunScores(timeline.workspace, cache)
     return _Estimation(scores, job.decision, evaluations).of(manifests)
@@ -139,7 +139,7 @@ class _Estimation:
             model=exact_uri(manifest.model.name, manifest.model.version),
         )
 
-        evaluation = self.evaluations.get(manifest.run_id)
+        evaluation = self.evaluations.get(manifest.result_id)
         if evaluation is not None:
             partition = with_outcomes(partition, evaluation, self.decision)
 

@@ -31,6 +31,7 @@ from nightscore.monitoring.performance.track_record import (
 from nightscore.operations.history import run_history
 from nightscore.operations.rollback import restorable_run
 from nightscore.profiles.table import ColumnProfile, from_bytes, merge_profiles
+from nightscore.reports.outcomes_section import draw_outcomes
 from nightscore.reports.page import render
 from nightscore.reports.performance_plot import draw_performance, known_metrics
 from nightscore.reports.plots import contact_sheet_png
@@ -38,6 +39,7 @@ from nightscore.reports.run_page import run_page, worst_columns
 from nightscore.reports.series import Past, series_of, sparkline
 from nightscore.reports.trends import MAX_DATES
 from nightscore.schemas.drift import REFERENCES
+from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import encode_folder, show_value
@@ -124,6 +126,8 @@ class _Stored:
     past: list[Past]
     performance: list[PartitionPerformance]
     """Of the same partitions."""
+    evaluation: EvaluationRecord | None
+    """The newest one of the run's results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,25 +316,29 @@ def _evaluations_digest(job: ScoringJob, manifest: Manifest) -> str:
 
 def _read_stored(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> _Stored:
     runs = _runs_before(job, manifest, MAX_DATES)
+    evaluations = {}
+    if job.labels is not None:
+        evaluations = evaluations_of(Workspace(job), runs)
+
     return _Stored(
         current=_current_profile(job, manifest),
         references=_reference_profiles(job, manifest, cache),
         past=past_of_runs(job, runs),
-        performance=_performance_of(job, runs),
+        performance=_performance_of(job, runs, evaluations),
+        evaluation=evaluations.get(manifest.result_id),
     )
 
 
-def _performance_of(job: ScoringJob, runs: Sequence[Manifest]) -> list[PartitionPerformance]:
+def _performance_of(
+    job: ScoringJob, runs: Sequence[Manifest], evaluations: Mapping[str, EvaluationRecord]
+) -> list[PartitionPerformance]:
     """What the runs have estimated, and what has come true of them by now."""
-    evaluations = {}
-    if job.labels is not None:
-        evaluations = evaluations_of(Workspace(job), [run.partition for run in runs])
-
     performance = []
     for run in runs:
         partition = recorded_performance(run)
-        if run.run_id in evaluations:
-            partition = with_outcomes(partition, evaluations[run.run_id], job.decision)
+        evaluation = evaluations.get(run.result_id)
+        if evaluation is not None:
+            partition = with_outcomes(partition, evaluation, job.decision)
         performance.append(partition)
 
     return performance
@@ -341,6 +349,8 @@ def _write(job: ScoringJob, manifest: Manifest, path: str, stored: _Stored) -> N
     page = run_page(job, manifest, stored.current, stored.references, stored.past, earlier)
     shown = known_metrics(stored.performance, OVER_TIME)[:SHOWN_METRICS]
     page.performance = draw_performance(stored.performance, shown)
+    if stored.evaluation is not None:
+        page.outcomes = draw_outcomes(stored.performance[-1], stored.evaluation)
 
     state_store(job).write_bytes(path, render(page).encode())
 

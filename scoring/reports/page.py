@@ -8,6 +8,7 @@ from nightscore.monitoring.drift.findings import counted
 from nightscore.monitoring.performance.estimates.wording import CONCEPT_DRIFT
 from nightscore.process import installed_version
 from nightscore.reports.cards import SIGNS, Card
+from nightscore.reports.outcomes_section import OutcomesSection
 from nightscore.reports.performance_plot import PerformancePlot
 from nightscore.reports.trends import HeatMap, Trend
 from nightscore.schemas.drift import Severity
@@ -36,6 +37,8 @@ class Page:
     trends: list[Trend] = field(default_factory=list)
     performance: list[PerformancePlot] = field(default_factory=list)
     """Estimates against what came true. Empty: neither is known."""
+    outcomes: OutcomesSection | None = None
+    """What came true of the run. None: it was not evaluated."""
     notes: list[str] = field(default_factory=list)
     unplotted: int = 0
     """Columns without a plot."""

@@ -127,6 +127,9 @@ def test_past_partitions_are_estimated_once_the_baseline_has_labels(
         "the first run had estimated nothing"
     )
     assert read_report(job, manifest, own.cache) == with_labels, "drawn once"
+    assert "1,500 of 1,500 predictions (100.0%) had labels" in with_labels
+    assert "score above 0.4" in with_labels
+    assert "What came true" not in before_labels
     known = estimate(own, job)
     for partition in known.partitions:
         came_true = {metric.name: metric.value for metric in partition.realised}

@@ -74,8 +74,10 @@ class LabelRows:
             CorruptFileError: Some files are no readable Parquet; all of them are named.
         """
         self._job, self._labels, self._files = job, labels, files
+
         self._pairs = labels.key_pairs(job.keys.columns)
         self.keys = key_names(len(self._pairs))
+
         self._footers = {
             footer.file.path: footer for footer in read_footers(files.store, files.files)
         }

@@ -73,8 +73,10 @@ def with_outcomes(
         decision: Metrics of another threshold or of other values are left out.
     """
     same = evaluation.metrics
+
     if evaluation.threshold != decision.threshold:
         same = tuple(metric for metric in same if metric.name not in OF_THRESHOLD)
+
     if evaluation.values != decision.values:
         same = tuple(metric for metric in same if metric.name != "value")
 

@@ -21,6 +21,13 @@ LABELS: Mapping[str, str] = {
     "rmse": "RMSE",
     "mae": "MAE",
     "bias": "bias",
+    "r2": "R²",
+    "pinball": "pinball loss",
+    "precision_macro": "mean precision of the classes",
+    "recall_macro": "mean recall of the classes",
+    "f1_macro": "mean F1 of the classes",
+    "calibration_slope": "calibration slope",
+    "calibration_intercept": "calibration intercept",
 }
 """What people read, in the order in which they see it."""
 HEADLINE = ("roc_auc", "rmse")
