@@ -13,6 +13,7 @@ import psutil
 
 from nightscore.errors import StackError
 from nightscore.flows.demo.calendar import today_at
+from nightscore.flows.stack.guard import guarded
 from nightscore.flows.stack.services import find_weed
 from nightscore.flows.stack.settings import Settings
 from nightscore.flows.stack.state import State
@@ -168,7 +169,7 @@ def _start_supervisor(settings: Settings) -> psutil.Popen:
 
     with (settings.folder / "supervisor.log").open("w") as log:
         return psutil.Popen(
-            [sys.executable, "-m", "nightscore.flows.stack", "supervise", *arguments],
+            guarded([sys.executable, "-m", "nightscore.flows.stack", "supervise", *arguments]),
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=log,

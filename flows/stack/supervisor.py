@@ -1,15 +1,12 @@
 """Owns the processes of a stack: starts them in order, and stops all once one of them fails."""
 
 import contextlib
-import ctypes
 import logging
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ import psutil
 from nightscore.errors import ScoringError, StackError
 from nightscore.flows.demo.calendar import today_at
 from nightscore.flows.stack.deployments import deploy_jobs
+from nightscore.flows.stack.guard import die_with_parent, is_guard
 from nightscore.flows.stack.lake import add_days
 from nightscore.flows.stack.service import Service
 from nightscore.flows.stack.services import all_services
@@ -45,6 +43,8 @@ def supervise(settings: Settings) -> None:
     signal.signal(signal.SIGINT, _stop)
 
     state = State(settings=settings, status="starting")
+    if guard := _find_guard():
+        state.add("guard", guard)
     state.add("supervisor", psutil.Process())
     supervisor = _Supervisor(state)
 
@@ -153,8 +153,8 @@ class _Supervisor:
                 stdout=log,
                 stderr=log,
                 user=service.user,
-                start_new_session=True,
-                preexec_fn=_die_with_parent(service.stop_signal),
+                process_group=0,  # in this session, see the guard
+                preexec_fn=die_with_parent(service.stop_signal),
             )
 
         self._running.append((service, process))
@@ -211,24 +211,18 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _find_guard() -> psutil.Process | None:
+    """The guard that has started this process; None if it has none."""
+    with contextlib.suppress(psutil.Error):
+        parent = psutil.Process().parent()
+        if parent and is_guard(parent.cmdline()):
+            return parent
+
+    return None
+
+
 def _stop(signum: int, frame: Any) -> None:
     raise _Stopped
-
-
-def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    """A function for a child to call before it starts. The kernel then ends it with the supervisor.
-
-    Linux only; None elsewhere.
-    """
-    if not sys.platform.startswith("linux"):
-        return None
-
-    prctl, set_death_signal = ctypes.CDLL(None, use_errno=True).prctl, 1
-
-    def ask() -> None:
-        prctl(set_death_signal, int(number))
-
-    return ask
 
 
 def _exited(service: Service, process: psutil.Popen, log: Path) -> StackError:
