@@ -41,6 +41,9 @@ class ModelRecord(Stored):
     flavor: str = ""
     estimator: str = ""
     """Class of the final estimator."""
+    classes: tuple[str | int | float | bool, ...] = ()
+    """Labels of a classifier, in the order of its probabilities. Empty: it is none, or the record
+    is older than this field."""
     trained_with: dict[str, str] = {}
     """Library versions that the model version records."""
 

@@ -102,6 +102,7 @@ class PinnedModel:
             is_pinned=self.is_pinned,
             flavor=known.flavor,
             estimator=known.estimator,
+            classes=known.classes or (),
             trained_with=known.trained_with,
         )
 

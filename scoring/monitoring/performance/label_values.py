@@ -1,11 +1,11 @@
 """What labels mean: which class of the model a label is, or which number."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nightscore.errors import LabelError
 from nightscore.monitoring.performance.label_rows import LABEL
-from nightscore.monitoring.performance.prediction_rows import PREDICTED, SCORE
+from nightscore.monitoring.performance.prediction_rows import PREDICTED, SCORE, class_text
 from nightscore.schemas.labels import ClassValue
 from nightscore.schemas.text import counted
 
@@ -40,14 +40,18 @@ def as_numbers(labels: "pl.DataFrame") -> "pl.DataFrame":
 
 
 def as_flags(
-    labels: "pl.DataFrame", predictions: "pl.DataFrame", positive: ClassValue | None
+    labels: "pl.DataFrame",
+    predictions: "pl.DataFrame",
+    positive: ClassValue | None,
+    classes: Sequence[ClassValue] = (),
 ) -> "pl.DataFrame":
     """Labels of two classes as flags: true is the model's second class.
 
     Args:
         labels: With their own values.
-        predictions: Of the same partition. They say how the model spells its classes.
+        predictions: Of the same partition. Without `classes` they say how the model spells them.
         positive: The label of the second class, where the labels' classes have other names.
+        classes: The model's, in the order of its probabilities. Empty: the run's record has none.
 
     Raises:
         LabelError: Some labels are neither class; their values and numbers are named.
@@ -57,10 +61,13 @@ def as_flags(
     names = _names_of(labels)
     counts = _count(names)
 
-    if positive is None:
-        meanings = _meanings(_classes_of(predictions), counts)
+    if positive is not None:
+        meanings = _meanings_for_positive(class_name(positive), counts)
+    elif len(classes) == 2:
+        first, second = map(class_name, classes)
+        meanings = {first: False, second: True}
     else:
-        meanings = _meanings_for_positive(_class_name(positive), counts)
+        meanings = _meanings_of_predictions(_classes_of(predictions), counts)
 
     _check_known(counts, meanings)
 
@@ -69,19 +76,34 @@ def as_flags(
 
 
 def as_classes(
-    labels: "pl.DataFrame", predictions: "pl.DataFrame", classes: tuple[str, ...]
+    labels: "pl.DataFrame",
+    predictions: "pl.DataFrame",
+    classes: tuple[str, ...],
+    positive: ClassValue | None = None,
 ) -> "tuple[pl.DataFrame, tuple[str, ...]]":
     """Labels as names of classes, and the names of all classes.
 
-    Without the names from columns of probabilities, any class that is predicted or true is one.
+    Args:
+        labels: With their own values.
+        predictions: Of the same partition.
+        classes: Names of the model's classes. Empty: any class that is predicted or true is one.
+        positive: The label of the second class, if the model has two and the labels' have other
+            names.
 
     Raises:
         LabelError: Some labels are no class of the model; their values and numbers are named.
     """
+    import polars as pl
+
     names = _names_of(labels)
     counts = _count(names)
-    named = _replaced(labels, names, names["name"])
+    if positive is not None and len(classes) == 2:
+        meanings = _meanings_for_positive(class_name(positive), counts)
+        _check_known(counts, meanings)
+        of_model = [classes[meanings[name]] for name in names["name"]]
+        return _replaced(labels, names, pl.Series(of_model, dtype=pl.String)), classes
 
+    named = _replaced(labels, names, names["name"])
     if classes:
         _check_known(counts, dict.fromkeys(classes, True))
         return named, classes
@@ -100,16 +122,7 @@ def _names_of(labels: "pl.DataFrame") -> "pl.DataFrame":
 
     together = pl.concat([no_rows, *counts])
     distinct = together.group_by(LABEL).agg(pl.col("n").sum()).sort(LABEL)
-    column = pl.col(LABEL)
-
-    if distinct.schema[LABEL] == pl.Boolean:
-        column = column.cast(pl.Int64)
-    if distinct.schema[LABEL].is_float():
-        as_whole = column.cast(pl.Int64, strict=False).cast(pl.String)
-        is_whole = column == column.round()
-        column = pl.when(is_whole).then(as_whole).otherwise(column.cast(pl.String))
-
-    return distinct.with_columns(column.cast(pl.String).alias("name"))
+    return distinct.with_columns(class_text(pl.col(LABEL), distinct.schema[LABEL]).alias("name"))
 
 
 def _count(names: "pl.DataFrame") -> dict[str, int]:
@@ -129,28 +142,58 @@ def _replaced(labels: "pl.DataFrame", names: "pl.DataFrame", values: "pl.Series"
     return pl.concat(some.with_columns(replaced) for some in some_rows)
 
 
-def _classes_of(predictions: "pl.DataFrame") -> dict[str, float]:
-    """The predicted classes, each with the mean probability of the second class."""
+def _classes_of(predictions: "pl.DataFrame") -> dict[str, float | None]:
+    """The predicted classes, each with the mean probability of the second one, if any is known."""
     import polars as pl
 
-    means = predictions.group_by(PREDICTED).agg(pl.col(SCORE).mean()).drop_nulls(PREDICTED)
+    known = pl.col(SCORE).fill_nan(None)
+    means = predictions.group_by(PREDICTED).agg(known.mean()).drop_nulls(PREDICTED)
     names = means[PREDICTED].cast(pl.String).to_list()
     return dict(zip(names, means[SCORE].to_list(), strict=True))
 
 
-def _meanings(predicted: Mapping[str, float], counts: Mapping[str, int]) -> dict[str, bool]:
-    """Each class, and whether it is the second one, which goes with high probabilities."""
-    names = sorted(predicted, key=lambda name: predicted[name] or 0.0)
-    if len(names) > 1:
-        return {name: name == names[-1] for name in names}
-    if not names:
+def _meanings_of_predictions(
+    predicted: Mapping[str, float | None], counts: Mapping[str, int]
+) -> dict[str, bool]:
+    """Each class, and whether it is the second one.
+
+    Of two predicted classes it is the one with the higher probabilities. If there is only one, the
+    probabilities do not tell: whoever chose a threshold of 0.1 predicts true at 0.2. Libraries
+    sort classes, so the second one is the greater of both.
+    """
+    if not predicted:
         return dict.fromkeys(counts, False) if len(counts) == 1 else {"0": False, "1": True}
 
-    (name,) = names
-    is_second = (predicted[name] or 0.0) >= 0.5
+    means = {name: mean for name, mean in predicted.items() if mean is not None}
+    if len(means) > 1:
+        second = max(means, key=lambda name: means[name])
+        return {name: name == second for name in predicted}
+
+    names = _both(predicted, counts)
+    if len(names) == 1:
+        return {name: (means.get(name) or 0.0) >= 0.5 for name in names}
+
+    second = max(names, key=_place_of)
+    return {name: name == second for name in names}
+
+
+def _both(predicted: Collection[str], counts: Collection[str]) -> set[str]:
+    """The predicted classes; if it is only one, with the other one, if that can be told."""
+    if len(predicted) > 1:
+        return set(predicted)
+
+    (name,) = predicted
     others = [value for value in counts if value != name]
     opposite = OPPOSITES.get(name, others[0] if len(others) == 1 else name)
-    return {opposite: not is_second, name: is_second}
+    return {name, opposite}
+
+
+def _place_of(name: str) -> tuple[float, str]:
+    """Sorts names of classes as libraries do: numbers by their size, texts by their letters."""
+    try:
+        return float(name), name
+    except ValueError:
+        return 0.0, name
 
 
 def _meanings_for_positive(positive: str, counts: Mapping[str, int]) -> dict[str, bool]:
@@ -165,7 +208,8 @@ def _meanings_for_positive(positive: str, counts: Mapping[str, int]) -> dict[str
     return meanings
 
 
-def _class_name(value: ClassValue) -> str:
+def class_name(value: ClassValue) -> str:
+    """The name of a class, as `class_text` gives it."""
     if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
         return str(int(value))
     return str(value)

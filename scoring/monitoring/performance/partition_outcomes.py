@@ -14,7 +14,12 @@ from nightscore.monitoring.performance.column_kinds import common_type, kind_of
 from nightscore.monitoring.performance.label_files import labels_of
 from nightscore.monitoring.performance.label_partitions import PartitionLabels
 from nightscore.monitoring.performance.label_rows import READ_ROWS, LabelRows
-from nightscore.monitoring.performance.label_values import as_classes, as_flags, as_numbers
+from nightscore.monitoring.performance.label_values import (
+    as_classes,
+    as_flags,
+    as_numbers,
+    class_name,
+)
 from nightscore.monitoring.performance.outcomes import Outcomes, join_outcomes
 from nightscore.monitoring.performance.prediction_rows import (
     PREDICTED,
@@ -128,9 +133,14 @@ class PartitionOutcomes:
         columns = self.predictions.columns
         if columns.task == "regression":
             return as_numbers(labels), ()
+
+        positive = labels_of(self.workspace.job).positive
+        classes = self.manifest.model.classes if self.manifest is not None else ()
         if columns.task == "binary":
-            return as_flags(labels, predictions, labels_of(self.workspace.job).positive), ()
-        return as_classes(labels, predictions, columns.classes)
+            return as_flags(labels, predictions, positive, classes), ()
+
+        names = columns.classes or tuple(map(class_name, classes))
+        return as_classes(labels, predictions, names, positive)
 
     def published_keys(self) -> "pl.DataFrame":
         """Keys of the published rows."""

@@ -127,13 +127,22 @@ class PredictionRows:
                 yield pl.DataFrame(pl.from_arrow(table))
 
 
-def class_text(column: "pl.Expr", dtype: pa.DataType) -> "pl.Expr":
-    """The name of a class, as columns of probabilities have it: 1 for 1.0 and for true."""
+def class_text(column: "pl.Expr", dtype: "pl.DataType") -> "pl.Expr":
+    """The name of a class, as columns of probabilities have it: 1 for 1.0 and for true.
+
+    NaN is no class, so its name is null.
+    """
     import polars as pl
 
-    if pa.types.is_boolean(dtype) or pa.types.is_floating(dtype):
+    if dtype == pl.Boolean:
         return column.cast(pl.Int64).cast(pl.String)
-    return column.cast(pl.String)
+    if not dtype.is_float():
+        return column.cast(pl.String)
+
+    as_whole = column.cast(pl.Int64, strict=False)
+    is_whole = (as_whole == column).fill_null(False)
+    other = column.fill_nan(None).cast(pl.String)
+    return pl.when(is_whole).then(as_whole.cast(pl.String)).otherwise(other)
 
 
 def _as_keys(names: Sequence[str], types: "Sequence[pl.DataType]") -> "list[pl.Expr]":
@@ -149,7 +158,8 @@ def _as_predicted(columns: PredictionColumns) -> "list[pl.Expr]":
     if columns.task == "regression":
         return [pl.col("prediction").cast(pl.Float64).alias(SCORE)]
 
-    dtype = columns.schema.field("prediction").type
+    prediction = pa.schema([columns.schema.field("prediction")]).empty_table()
+    dtype = pl.DataFrame(pl.from_arrow(prediction)).schema["prediction"]
     predicted = class_text(pl.col("prediction"), dtype).cast(pl.Categorical).alias(PREDICTED)
 
     if columns.task == "binary":
