@@ -17,7 +17,7 @@ def print_records(
     spec: ScoringJob, records: Sequence[EvaluationRecord], together: Sequence[MetricRecord]
 ) -> None:
     """Print evaluations, and the metrics of all their matured rows together."""
-    names = SHOWN[records[0].task]
+    names = list(dict.fromkeys(name for record in records for name in SHOWN[record.task]))
     rows = []
     for record in records:
         rows.append(_row(record, names))

@@ -136,8 +136,12 @@ def evaluate(job: ScoringJob, now: datetime, start: Value = None, end: Value = N
 
 
 def _problem(value: Value, error: LabelError) -> str:
-    details = "; ".join(error.problems)
-    return f"{show_value(value)}: {error.what} {details}".rstrip()
+    details = [*error.problems]
+    if error.expected:
+        details.append(f"expected {error.expected}")
+    if error.found:
+        details.append(f"found {error.found}")
+    return f"{show_value(value)}: {error.what} {'; '.join(details)}".rstrip()
 
 
 class _Session:
@@ -309,7 +313,8 @@ class _Reading:
         newest = max(self.live.values(), key=lambda live: live.run_id or "")
         predictions = PredictionRows(job, self.workspace.predictions, newest)
         labels = labels_of(job)
-        return LabelRows(job, labels, self.files, predictions.key_types(job.keys.columns))
+        keys = [joined for _, joined in labels.key_pairs(job.keys.columns)]
+        return LabelRows(job, labels, self.files, predictions.key_types(keys))
 
     @cached_property
     def partitions(self) -> "LabelPartitions":

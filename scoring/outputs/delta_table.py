@@ -186,6 +186,10 @@ def current_files(store: Store) -> tuple[list[str], list[tuple[str, dict[str, st
         ) from error
 
     features = set(table.protocol().reader_features or ()) - PLAIN_FEATURES
+    mapping = table.metadata().configuration.get("delta.columnMapping.mode", "none")
+    if mapping != "none":
+        features.add(f"columnMapping ({mapping})")
+
     if features:
         raise InputError(
             "The files of this Delta table cannot be read without its log.",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 import yaml
 from sklearn.metrics import brier_score_loss, mean_absolute_error, roc_auc_score
@@ -14,7 +15,7 @@ from sklearn.metrics import brier_score_loss, mean_absolute_error, roc_auc_score
 import nightscore.operations.evaluate as module
 from nightscore.cli.app import build_app
 from nightscore.cli.realised import print_records
-from nightscore.errors import InvalidJobError, LabelError
+from nightscore.errors import CorruptFileError, InvalidJobError, LabelError
 from nightscore.ledger import evaluation_files
 from nightscore.ledger.fingerprint import fingerprint
 from nightscore.ledger.layout import state_store
@@ -47,7 +48,9 @@ def publish_days(job: ScoringJob, n_rows: int = 200) -> dict[str, pl.DataFrame]:
     return rows
 
 
-def one_day(lake: Lake, labels: pl.DataFrame, now: datetime = NOW, **section: Any) -> Any:
+def one_day(
+    lake: Lake, labels: pl.DataFrame | pa.Table, now: datetime = NOW, **section: Any
+) -> Any:
     """The only record of 100 predictions with these labels."""
     job = labelled_job(lake, labels=section)
     publish(job, DAY, predictions(100))
@@ -375,6 +378,82 @@ def test_all_that_is_wrong_with_the_columns_is_named(bare_lake: Lake) -> None:
     with pytest.raises(LabelError) as caught:
         one_day(bare_lake, wrong, known_at="seen", acted_on="acted")
     assert len(caught.value.problems) == 2
+
+
+LATE = pl.col("late")
+OTHER_TYPES = {
+    "a decimal": (LATE.cast(pl.Decimal(12, 2)), {}),
+    "a dictionary": (LATE.cast(pl.String).cast(pl.Categorical), {}),
+    "time of an offset": (pl.lit(datetime(2024, 3, 1)), {"known_at": "at"}),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_TYPES)
+def test_labels_of_other_types(bare_lake: Lake, name: str) -> None:
+    column, section = OTHER_TYPES[name]
+    labels = labels_of(predictions(100), DAY).with_columns(
+        column.alias(section.get("known_at", "late"))
+    )
+    table = labels.to_arrow()
+    if section:
+        at = table.column("at").cast(pa.timestamp("us", "+05:30"))
+        table = table.set_column(table.schema.get_field_index("at"), "at", at)
+
+    record = one_day(bare_lake, table, **section)
+    assert record.counts.labelled == 100
+    expected = roc_auc_score(
+        labels_of(predictions(100), DAY)["late"], predictions(100)["probability"]
+    )
+    assert value_of(record, "roc_auc") == pytest.approx(expected)
+
+
+def test_files_with_missing_labels_have_floats(bare_lake: Lake) -> None:
+    labels = labels_of(predictions(100), DAY)
+    write_labels(bare_lake, labels[:50], "part-1.parquet")
+    floats = labels[50:].with_columns(
+        pl.when(pl.col("id") < 99).then(LATE.cast(pl.Float64)).alias("late")
+    )
+    record = one_day(bare_lake, floats)
+    assert (record.counts.labelled, record.counts.null_labels) == (99, 1)
+
+
+def test_columns_that_occur_twice_or_only_as_folders_are_named(bare_lake: Lake) -> None:
+    table = labels_of(predictions(3), DAY).to_arrow()
+    with pytest.raises(LabelError, match="has several columns late"):
+        one_day(bare_lake, table.append_column("late", table.column("late")))
+
+    write_labels(bare_lake, table.drop_columns(["id"]), "id=7/part-0.parquet")
+    with pytest.raises(LabelError, match="id only names its folder"):
+        one_day(bare_lake, table)
+
+
+def test_predictions_without_the_keys_are_named(bare_lake: Lake) -> None:
+    bare_lake.formats = "parquet"
+    job = labelled_job(bare_lake)
+    publish(job, DAYS[0], predictions(10).drop("id"), n=1)
+    publish(job, DAYS[1], predictions(10), n=2)
+    write_labels(bare_lake, pl.concat(labels_of(predictions(10), day) for day in DAYS[:2]))
+
+    done = evaluate(job, NOW)
+    assert [record.partition for record in done.records] == [DAYS[1]]
+    assert "id: not published" in done.problems[0]
+
+    publish(job, DAYS[1], predictions(10).drop("id"), n=3)
+    with pytest.raises(LabelError, match="id: not published"):
+        evaluate(job, NOW)
+
+
+def test_a_damaged_page_is_no_fault_of_the_disk(bare_lake: Lake) -> None:
+    job = labelled_job(bare_lake)
+    publish(job, DAY, predictions(100))
+    write_labels(bare_lake, labels_of(predictions(100), DAY))
+    path = Path(bare_lake.root) / "labels" / "part-0.parquet"
+    content = bytearray(path.read_bytes())
+    content[60:90] = b"\xff" * 30
+    path.write_bytes(content)
+
+    with pytest.raises(CorruptFileError, match=r"part-0\.parquet"):
+        evaluate(job, NOW)
 
 
 def test_an_unknown_class_is_an_error_and_stops_no_other_day(bare_lake: Lake) -> None:

@@ -68,10 +68,10 @@ def labels_of(rows: pl.DataFrame, day: str, seed: int = 1) -> pl.DataFrame:
     return pl.DataFrame({"id": rows["id"], "ds": [day] * rows.height, "late": late})
 
 
-def write_labels(lake: Lake, labels: pl.DataFrame, path: str = "part-0.parquet") -> None:
+def write_labels(lake: Lake, labels: pl.DataFrame | pa.Table, path: str = "part-0.parquet") -> None:
     """One file of labels, in place of the one that is there."""
     with Store(f"{lake.root}/labels", lake.options).open_output(path) as file:
-        pq.write_table(labels.to_arrow(), file)
+        pq.write_table(labels if isinstance(labels, pa.Table) else labels.to_arrow(), file)
 
 
 def publish(

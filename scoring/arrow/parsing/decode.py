@@ -72,14 +72,22 @@ def tables_of(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from nightscore.storage.errors import translated_errors  # what footers need not import
+    # What footers need not import.
+    from nightscore.storage.errors import is_store_error, translated_errors
 
     with (
         translated_errors(store.locate_url(path)),
-        pq.ParquetFile(store.open_input(path), pre_buffer=False) as parquet,
+        pq.ParquetFile(
+            store.open_input(path), pre_buffer=False, page_checksum_verification=True
+        ) as parquet,
     ):
-        for batch in parquet.iter_batches(batch_rows, columns=list(columns), use_threads=False):
-            yield pa.Table.from_batches([batch])
+        try:
+            for batch in parquet.iter_batches(batch_rows, columns=list(columns), use_threads=False):
+                yield pa.Table.from_batches([batch])
+        except OSError as error:
+            if is_store_error(error):
+                raise
+            raise pa.ArrowInvalid(str(error)) from error
 
 
 def part_stats(metadata: Any) -> str:

@@ -1,6 +1,7 @@
 """`nightscore evaluate`."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from nightscore.cli.realised import print_records
@@ -8,7 +9,9 @@ from nightscore.cli.resolve import load, read_range
 from nightscore.cli.show import counted, out, print_json
 from nightscore.operations.evaluate import Evaluation, evaluate
 from nightscore.operations.metric_history import measure_together
+from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.performance import MetricRecord
 
 
 def evaluate_command(job: str, start: str | None, end: str | None, as_json: bool) -> None:
@@ -34,8 +37,7 @@ def evaluate_command(job: str, start: str | None, end: str | None, as_json: bool
 
 def _print(spec: ScoringJob, done: Evaluation) -> None:
     if done.records:
-        together = measure_together(spec, done.records) if len(done.records) > 1 else []
-        print_records(spec, done.records, together)
+        print_records(spec, done.records, _together(spec, done.records))
 
     n_unchanged = len(done.unchanged)
     if n_unchanged:
@@ -46,3 +48,9 @@ def _print(spec: ScoringJob, done: Evaluation) -> None:
     if done.n_elsewhere:
         have = "has" if done.n_elsewhere == 1 else "have"
         out.print(f"{counted(done.n_elsewhere, 'label')} {have} no published prediction.")
+
+
+def _together(spec: ScoringJob, records: Sequence[EvaluationRecord]) -> list[MetricRecord]:
+    """The metrics of several partitions together; none of models of different kinds."""
+    n_kinds = len({record.task for record in records})
+    return measure_together(spec, records) if len(records) > 1 and n_kinds == 1 else []

@@ -8,7 +8,13 @@ import pyarrow as pa
 from nightscore.arrow.parsing.files import read_tables
 from nightscore.errors import LabelError
 from nightscore.inputs.footers import read_footers
-from nightscore.monitoring.performance.column_kinds import ColumnKind, common_type, kind_of
+from nightscore.monitoring.performance.column_kinds import (
+    ColumnKind,
+    common_number,
+    common_type,
+    kind_of,
+    without_offset,
+)
 from nightscore.monitoring.performance.label_files import LabelFiles
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.labels import Labels
@@ -31,7 +37,7 @@ LABEL, KNOWN_AT, ACTED_ON, OBSERVED_AT, PARTITION = (
 
 TIME_KINDS = ("dates", "times", "nulls")
 ALLOWED = {
-    LABEL: ("integers", "numbers", "text", "flags", "nulls"),
+    LABEL: ("integers", "decimals", "numbers", "text", "flags", "nulls"),
     KNOWN_AT: TIME_KINDS,
     OBSERVED_AT: TIME_KINDS,
     ACTED_ON: ("flags", "nulls"),
@@ -67,7 +73,7 @@ class LabelRows:
             job: Whose labels.
             labels: Its section.
             files: As they were listed.
-            key_types: Types of the key columns in the predictions.
+            key_types: Types of the key columns in the predictions, by the job's names.
 
         Raises:
             LabelError: Columns are missing or have types that cannot be joined; all are named.
@@ -140,25 +146,25 @@ class LabelRows:
 
         for file in files:
             for table in read_tables(self._files.store, file.path, distinct, READ_ROWS):
-                batch = pl.DataFrame(pl.from_arrow(table))
-                yield batch.select(
-                    self._expression(name, source) for name, source in self._sources.items()
-                )
+                named = {
+                    name: without_offset(table.column(source), is_local=name == PARTITION)
+                    for name, source in self._sources.items()
+                }
+                batch = pl.DataFrame(pl.from_arrow(pa.table(named)))
+                yield batch.select(map(self._expression, self._sources))
 
-    def _expression(self, name: str, source: str) -> "pl.Expr":
-        """One column under its own name, as its own type."""
+    def _expression(self, name: str) -> "pl.Expr":
+        """One column as its own type."""
         import polars as pl
 
-        column = pl.col(source)
+        wanted, column = self._types[name], pl.col(name)
         if name == PARTITION:
-            return self._as_partition(column).alias(name)
-        if name == LABEL and self._types[name].is_float():
-            column = column.fill_nan(None)
-
-        wanted = self._types[name]
+            return self._as_partition(column)
         if name in (KNOWN_AT, OBSERVED_AT):
-            return _as_utc(column, getattr(wanted, "time_zone", None) is not None).alias(name)
-        return column.cast(wanted).alias(name)
+            return _as_utc(column, getattr(wanted, "time_zone", None))
+        if name == LABEL and wanted.is_float():
+            return column.cast(wanted).fill_nan(None)
+        return column.cast(wanted)
 
     def _as_partition(self, column: "pl.Expr") -> "pl.Expr":
         """The partition's value as a text, as folders of the input have it."""
@@ -188,13 +194,24 @@ class LabelRows:
 
     def _check_columns(self) -> None:
         problems: list[str] = []
+        wanted = sorted(set(self._sources.values()))
+
         for path, footer in self._footers.items():
-            missing = sorted(set(self._sources.values()) - set(footer.schema.names))
+            names = footer.schema.names
+            missing = [name for name in wanted if name not in names]
+            repeated = [name for name in wanted if names.count(name) > 1]
+
             if missing:
                 problems.append(
-                    f"{path}: has no {', '.join(missing)}; it has {', '.join(footer.schema.names)}"
+                    f"{path}: has no {', '.join(missing)}; it has {', '.join(names)}"
+                    f"{_in_folders(missing, footer.file)}"
                 )
-        self._raise_if(problems, "Some files of labels lack columns that the job names.")
+            if repeated:
+                problems.append(f"{path}: has several columns {', '.join(repeated)}")
+
+        self._raise_if(
+            problems, "Some files of labels do not have each column that the job names once."
+        )
 
     def _choose_types(self, key_types: Mapping[str, pa.DataType]) -> "dict[str, pl.DataType]":
         problems: list[str] = []
@@ -209,7 +226,8 @@ class LabelRows:
                 problems.append(f"{source}: expected {WORDS[name]}; found {shown}")
                 continue
 
-            shared = common_type(kinds.values())
+            choose = common_number if name == LABEL else common_type
+            shared = choose(kinds.values())
             if shared is None:
                 problems.append(f"{source}: has types that cannot be compared: {shown}")
                 continue
@@ -261,10 +279,16 @@ class LabelRows:
             )
 
 
-def _as_utc(column: "pl.Expr", has_zone: bool) -> "pl.Expr":
+def _in_folders(missing: Sequence[str], file: InputFile) -> str:
+    """What to say of columns that are names of folders: only the partition is read from there."""
+    named = [name for name in missing if name in dict(file.hive)]
+    if not named:
+        return ""
+    return f"; {', '.join(named)} only names its folder: write the column into the file, too"
+
+
+def _as_utc(column: "pl.Expr", zone: str | None) -> "pl.Expr":
     """Times in UTC without a time zone. Those that had none are meant as UTC."""
     import polars as pl
 
-    if has_zone:
-        column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    return column.cast(pl.Datetime("us"))
+    return column.cast(pl.Datetime("us", zone)).dt.replace_time_zone(None)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from nightscore.arrow.parsing.files import read_facts, read_tables
 from nightscore.errors import LabelError
 from nightscore.ledger.live import Live
+from nightscore.monitoring.performance.column_kinds import without_offset
 from nightscore.monitoring.performance.label_rows import READ_ROWS, key_names
 from nightscore.schemas.evaluation import Task
 from nightscore.schemas.job import ScoringJob
@@ -86,7 +87,26 @@ class PredictionRows:
         return PredictionColumns.of(self.job, schema)
 
     def key_types(self, names: Sequence[str]) -> dict[str, pa.DataType]:
-        """Types of key columns."""
+        """Types of key columns.
+
+        Raises:
+            LabelError: The predictions lack some of them, or have them twice.
+        """
+        found = self.columns.schema.names
+        problems = [
+            f"{name}: {_times(found.count(name))}" for name in names if found.count(name) != 1
+        ]
+        if problems:
+            raise LabelError(
+                "The published predictions do not have each key that labels are joined by once.",
+                self.store.locate_url(self.live.paths[0]),
+                expected=", ".join(names),
+                found=", ".join(found),
+                problems=problems,
+                next_step="score the partition again under the present job, or name as keys what "
+                "is published",
+            )
+
         return {name: self.columns.schema.field(name).type for name in names}
 
     def keys(self, names: Sequence[str], types: "Sequence[pl.DataType]") -> "pl.DataFrame":
@@ -116,15 +136,24 @@ class PredictionRows:
         return pl.concat(batch.select(expressions) for batch in self._batches(columns))
 
     def _batches(self, columns: Sequence[str]) -> "Iterator[pl.DataFrame]":
-        import polars as pl
-
         # A file without rows has no batch.
         schema = pa.schema([self.columns.schema.field(name) for name in columns])
-        yield pl.DataFrame(pl.from_arrow(schema.empty_table()))
+        yield _as_frame(schema.empty_table())
 
         for path in self.live.paths:
             for table in read_tables(self.store, path, columns, READ_ROWS):
-                yield pl.DataFrame(pl.from_arrow(table))
+                yield _as_frame(table)
+
+
+def _as_frame(table: pa.Table) -> "pl.DataFrame":
+    import polars as pl
+
+    columns = list(map(without_offset, table.columns))
+    return pl.DataFrame(pl.from_arrow(pa.table(columns, table.column_names)))
+
+
+def _times(n_columns: int) -> str:
+    return "not published" if not n_columns else f"published in {n_columns} columns"
 
 
 def class_text(column: "pl.Expr", dtype: "pl.DataType") -> "pl.Expr":
