@@ -6,8 +6,9 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import acreate_table_artifact
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
@@ -19,18 +20,27 @@ from nightscore.flows.parameters import (
     JobName,
     Minutes,
     job_name,
+    link_to_performance,
     read_job,
 )
 from nightscore.flows.pools import within_time
 from nightscore.flows.tracking import track_evaluations
 from nightscore.flows.ui.artifacts import artifact_key
-from nightscore.flows.ui.evaluation_page import MAX_PARTITIONS, evaluation_message, evaluation_rows
+from nightscore.flows.ui.evaluation_page import (
+    DRAWN_PARTITIONS,
+    MAX_PARTITIONS,
+    evaluation_message,
+    evaluation_rows,
+    performance_markdown,
+)
+from nightscore.flows.ui.failure_text import what_failed
 from nightscore.flows.ui.log import forward_engine_log
 from nightscore.flows.ui.performance_event import emit_performance_event
 from nightscore.ledger.evaluation_files import latest_evaluations
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.evaluate import Evaluation
 from nightscore.operations.evaluate import evaluate as evaluate_partitions
+from nightscore.operations.performance import latest_performance
 from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.job import ScoringJob
 
@@ -70,6 +80,7 @@ async def evaluate(
     latest = await asyncio.to_thread(latest_evaluations, Workspace(spec), MAX_PARTITIONS)
     message = evaluation_message(done)
     await _show(spec, latest, message)
+    await _show_plot(spec, message, link_to_performance(job))
     await asyncio.to_thread(track_evaluations, done.records, latest, spec.registry)
 
     done.check()
@@ -115,3 +126,24 @@ async def _show(spec: ScoringJob, latest: list[EvaluationRecord], message: str) 
             table=evaluation_rows(latest),
             description=message,
         )
+
+
+async def _show_plot(spec: ScoringJob, message: str, page_url: str) -> None:
+    """What was estimated against what came true, drawn and as a table.
+
+    The records are written. If drawing fails, that is a warning in the log.
+    """
+
+    def draw() -> str:
+        partitions = latest_performance(spec, DRAWN_PARTITIONS)
+        return performance_markdown(spec.name, partitions, page_url)
+
+    try:
+        page = await asyncio.to_thread(draw)
+    except Exception as error:  # noqa: BLE001 (whatever it is, the records are written)
+        get_run_logger().warning("the performance could not be drawn: %s", what_failed(error))
+        return
+
+    await acreate_markdown_artifact(
+        key=artifact_key(spec.name, "performance"), markdown=page, description=message
+    )

@@ -17,7 +17,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
-from nightscore.errors import InvalidJobError, ScoringError
+from nightscore.errors import InvalidJobError
 from nightscore.flows.failures import tell_of_failure
 from nightscore.flows.outcome import Outcome, fail_with_reason, is_backfill
 from nightscore.flows.parameters import (
@@ -40,6 +40,7 @@ from nightscore.flows.ui.artifacts import artifact_key, headline, state_message
 from nightscore.flows.ui.backfill_page import outcome_rows
 from nightscore.flows.ui.drift import drift_rows
 from nightscore.flows.ui.events import emit_run_events
+from nightscore.flows.ui.failure_text import what_failed
 from nightscore.flows.ui.log import forward_engine_log
 from nightscore.flows.ui.progress import RunProgress, progress_artifact
 from nightscore.flows.ui.run_page import run_markdown
@@ -282,10 +283,7 @@ async def _draw(spec: ScoringJob, manifest: Manifest) -> Drawn:
         async with local_pool(spec.workers) as pool:
             return await asyncio.to_thread(pool.call, draw_report, spec, manifest, default_cache())
     except Exception as error:  # noqa: BLE001 (whatever it is, the predictions are published)
-        cause = (
-            error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {error}"
-        )
-        get_run_logger().warning("the report could not be drawn: %s", cause)
+        get_run_logger().warning("the report could not be drawn: %s", what_failed(error))
         return NOTHING_DRAWN
 
 

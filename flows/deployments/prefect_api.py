@@ -67,6 +67,7 @@ def server_url() -> str:
         DeploymentError: None is named.
     """
     url = PREFECT_API_URL.value()
+
     if not url:
         raise DeploymentError(
             "PREFECT_API_URL is not set; nothing was changed.",
@@ -75,6 +76,7 @@ def server_url() -> str:
             "starts a server unless you give it another port (`nightscore status` shows its "
             "address), or the URL of your own",
         )
+
     return str(url)
 
 

@@ -54,9 +54,11 @@ def prefect(settings: Settings) -> Service:
 def mlflow(settings: Settings) -> Service:
     """The MLflow server over the registry. It would start 15 processes; these are two."""
     registry, artifacts = settings.sample.registry, settings.sample.artifacts
+
     if not settings.has_demo:
         # Where `mlflow server` itself would put them.
         registry, artifacts = settings.own_registry, Path("mlartifacts").absolute()
+
     address = ("--host", "127.0.0.1", "--port", str(settings.mlflow_port))
 
     return Service(

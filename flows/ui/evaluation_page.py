@@ -1,15 +1,36 @@
-"""What came true, in the Prefect UI: the table of partitions, and the message of the run."""
+"""What came true, in the Prefect UI: plot and table of partitions, and the message of the run."""
 
 from collections.abc import Sequence
 
+from nightscore.flows.ui.markdown import escaped
+from nightscore.monitoring.performance.estimates.wording import (
+    CONCEPT_DRIFT,
+    LABELS,
+    OVER_TIME,
+)
 from nightscore.monitoring.performance.realised_wording import SHOWN, notes_of, show_realised
+from nightscore.monitoring.performance.track_record import PartitionPerformance
 from nightscore.operations.evaluate import Evaluation
+from nightscore.reports.performance_figures import (
+    PerformanceFigures,
+    known_metrics,
+    performance_figures,
+)
+from nightscore.reports.performance_plot import performance_png
+from nightscore.reports.plots import data_uri
 from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.partition import show_value
 from nightscore.schemas.text import counted, printable
 
 MAX_PARTITIONS = 100
 """Partitions in the table, whose size the server limits: the latest ones."""
+DRAWN_PARTITIONS = 28
+"""Partitions in the plot: the latest ones."""
+LEGEND = (
+    "The line is what was estimated before labels came, with its 95 % band. Dots are what came "
+    "true, with their 95 % interval. A hollow dot is of early labels. The dashed line is the "
+    "baseline. Bars are the error: estimated minus came true."
+)
 
 
 def evaluation_message(done: Evaluation) -> str:
@@ -47,3 +68,51 @@ def _row(record: EvaluationRecord, names: Sequence[str]) -> dict[str, object]:
         "known at (UTC)": f"{record.made_at:%Y-%m-%d %H:%M}",
         "notes": printable("; ".join(notes_of(record))),
     }
+
+
+def performance_markdown(
+    job: str, partitions: Sequence[PartitionPerformance], page_url: str = ""
+) -> str:
+    """The page of a job's performance: estimates against what came true, drawn and as a table.
+
+    Args:
+        job: Its name.
+        partitions: In order.
+        page_url: URL of the page of all metrics; empty if no server has it.
+    """
+    lines = [f"## Performance of {escaped(job)}", ""]
+    if page_url:
+        lines += [f"**[Open the page of all metrics]({page_url})**", ""]
+
+    names = known_metrics(partitions, OVER_TIME)[:1]
+    for name in names:
+        lines += _metric_lines(partitions, performance_figures(partitions, name), name)
+    if not names:
+        lines += ["No metric is known yet.", ""]
+
+    return "\n".join([*lines, f"*{escaped(CONCEPT_DRIFT)}*", ""])
+
+
+def _metric_lines(
+    partitions: Sequence[PartitionPerformance], figures: PerformanceFigures, name: str
+) -> list[str]:
+    """The plot of a metric, how right its estimates were, and its table, the latest first."""
+    picture = data_uri(performance_png(partitions, name))
+    label = escaped(LABELS.get(name, name))
+    lines = [
+        f"**{label}**: {escaped(figures.record)}",
+        "",
+        f"![{escaped(figures.alternative)}]({picture})",
+        "",
+        LEGEND,
+        "",
+        f"| partition | {label} estimated | came true | error | labelled | notes |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+
+    for partition, row in zip(reversed(partitions), reversed(figures.rows), strict=True):
+        share = "" if partition.labelled_share is None else f"{partition.labelled_share:.1%}"
+        cells = (row.partition, row.estimated, row.realised, row.error, share, row.note)
+        lines.append(f"| {' | '.join(map(escaped, cells))} |")
+
+    return [*lines, ""]

@@ -112,6 +112,7 @@ def emit_run_events(manifest: Manifest, job: str, report_url: str = "") -> None:
     try:
         if not PREFECT_API_URL.value():  # Prefect would start a server for them
             return
+
         links = Links(flow_run.ui_url or "", report_url, job)
         for event in run_events(manifest, links, is_backfill=is_backfill()):
             emit_event(event.name, resource=event.resource, payload=event.payload)

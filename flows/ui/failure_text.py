@@ -1,5 +1,6 @@
 """Why a partition failed, short enough for messages and pages."""
 
+from nightscore.errors import ScoringError
 from nightscore.flows.outcome import Outcome
 from nightscore.schemas.manifest import ErrorRecord
 from nightscore.schemas.text import printable
@@ -9,6 +10,13 @@ MAX_LINES = 12
 """Lines of an error in a message. What is left out are its problems, never its next step."""
 MAX_LINE_CHARACTERS = 500
 FIELDS = ("where", "expected", "found", "next")
+
+
+def what_failed(error: Exception) -> str:
+    """An error in a few words, for a line of the log."""
+    if isinstance(error, ScoringError):
+        return error.what
+    return f"{type(error).__name__}: {error}"
 
 
 def error_lines(failure: Outcome) -> list[str]:

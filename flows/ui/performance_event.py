@@ -43,6 +43,7 @@ def emit_performance_event(job: ScoringJob, records: Sequence[EvaluationRecord])
 
         changes = find_performance_transition(judge_evaluations(job, records))
         event = performance_event(job, changes, flow_run.ui_url or "")
+
         if event is not None:
             emit_event(event.name, resource=event.resource, payload=event.payload)
     except Exception as error:  # noqa: BLE001 (whatever Prefect does: the evaluations are recorded)

@@ -81,11 +81,13 @@ class Rules:
         """
         protected = self._protected_runs(runs, unreadable)
         reported = protected | {result.run_id or "" for result in live}
+
         for run in runs:
             if run.status in ("published", "rejected"):
                 reported.add(run.run_id)
 
         results = _Results(self.job, self._results_to_keep(runs), files.written)
+
         return Files(
             tuple(find_unneeded(self.publisher, files.written, live, results, protected)),
             _without_runs(files.checkpoints, protected),

@@ -50,8 +50,10 @@ class Experience:
             for took in self.runs
             if n_rows / ALIKE_FACTOR <= took.n_rows <= n_rows * ALIKE_FACTOR
         ]
+
         of_its_kind = [took for took in alike if bool(took.startup_s) == is_first]
         chosen = of_its_kind or alike
+
         return _median(took.run_s for took in chosen) if chosen else None
 
 

@@ -3,7 +3,7 @@
 No row and no label is read. What came true, if it was evaluated, stands beside it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nightscore.errors import InputError, PartitionNotFoundError
@@ -17,6 +17,7 @@ from nightscore.monitoring.performance.estimates.placement import Placement, add
 from nightscore.monitoring.performance.track_record import (
     PartitionPerformance,
     TrackRecord,
+    recorded_performance,
     track_records,
     with_outcomes,
 )
@@ -74,6 +75,46 @@ def recorded_between(
 
     values = [value for value in Timeline(Workspace(job)).values if is_between(value)]
     return values[-n_last:]
+
+
+def recorded_performance_of(
+    runs: Iterable[Manifest], evaluations: Mapping[str, EvaluationRecord], decision: Decision
+) -> list[PartitionPerformance]:
+    """What some runs have estimated themselves, and what has come true of them by now.
+
+    Args:
+        runs: In the order of their partitions.
+        evaluations: As `evaluations_of` gives them.
+        decision: The job's.
+    """
+    partitions = []
+    for run in runs:
+        partition = recorded_performance(run)
+        evaluation = evaluations.get(run.result_id)
+
+        if evaluation is not None:
+            partition = with_outcomes(partition, evaluation, decision)
+        partitions.append(partition)
+
+    return partitions
+
+
+def latest_performance(job: ScoringJob, n_partitions: int) -> list[PartitionPerformance]:
+    """The same of what is published of the latest partitions, in their order.
+
+    Args:
+        job: Whose partitions.
+        n_partitions: How many at most.
+    """
+    timeline = Timeline(Workspace(job))
+    values = timeline.values[-n_partitions:]
+    timeline.read(values)
+
+    published = [timeline.results(value).published for value in values]
+    runs = [manifest for manifest in published if manifest is not None]
+    evaluations = evaluations_of(timeline.workspace, runs)
+
+    return recorded_performance_of(runs, evaluations, job.decision)
 
 
 def estimate_performance(job: ScoringJob, values: Sequence[str], cache: ModelCache) -> Performance:

@@ -85,8 +85,10 @@ def _find_published(workspace: Workspace, value: str | None) -> Manifest:
     live = open_publisher(workspace).live(value)
     history = PartitionHistory(workspace, value)
     history.complete(live)
+
     run_id = live.run_id if live else None
     published = history.find(run_id) if run_id else None
+
     if published is None:
         raise PartitionNotFoundError(
             "Nothing is published for this partition whose quarantine could be replayed.",

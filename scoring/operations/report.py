@@ -4,7 +4,7 @@ No data are read again.
 """
 
 import hashlib
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -23,17 +23,15 @@ from nightscore.monitoring.drift.recompare_runs import compared_now
 from nightscore.monitoring.drift.statistics_table import NO_REFERENCE, read_statistics
 from nightscore.monitoring.drift.stored_profiles import stored_baseline
 from nightscore.monitoring.performance.estimates.wording import OVER_TIME
-from nightscore.monitoring.performance.track_record import (
-    PartitionPerformance,
-    recorded_performance,
-    with_outcomes,
-)
+from nightscore.monitoring.performance.track_record import PartitionPerformance
 from nightscore.operations.history import run_history
+from nightscore.operations.performance import recorded_performance_of
 from nightscore.operations.rollback import restorable_run
 from nightscore.profiles.table import ColumnProfile, from_bytes, merge_profiles
 from nightscore.reports.outcomes_section import draw_outcomes
 from nightscore.reports.page import render
-from nightscore.reports.performance_plot import draw_performance, known_metrics
+from nightscore.reports.performance_figures import known_metrics
+from nightscore.reports.performance_plot import draw_performance
 from nightscore.reports.plots import contact_sheet_png
 from nightscore.reports.run_page import run_page, worst_columns
 from nightscore.reports.series import Past, series_of, sparkline
@@ -182,6 +180,11 @@ def report_link(base: str, job: str, manifest: Manifest) -> str:
     return f"{base.rstrip('/')}/{quote(job)}/{partition}/{manifest.run_id}"
 
 
+def performance_link(base: str, job: str) -> str:
+    """The address of a job's performance over time on that server."""
+    return f"{base.rstrip('/')}/{quote(job)}/-/performance"
+
+
 def read_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
     """The page of a run, drawn now if it does not exist yet."""
     return state_store(job).read_bytes(_draw_once(job, manifest, cache)).decode()
@@ -324,24 +327,9 @@ def _read_stored(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> _Sto
         current=_current_profile(job, manifest),
         references=_reference_profiles(job, manifest, cache),
         past=past_of_runs(job, runs),
-        performance=_performance_of(job, runs, evaluations),
+        performance=recorded_performance_of(runs, evaluations, job.decision),
         evaluation=evaluations.get(manifest.result_id),
     )
-
-
-def _performance_of(
-    job: ScoringJob, runs: Sequence[Manifest], evaluations: Mapping[str, EvaluationRecord]
-) -> list[PartitionPerformance]:
-    """What the runs have estimated, and what has come true of them by now."""
-    performance = []
-    for run in runs:
-        partition = recorded_performance(run)
-        evaluation = evaluations.get(run.result_id)
-        if evaluation is not None:
-            partition = with_outcomes(partition, evaluation, job.decision)
-        performance.append(partition)
-
-    return performance
 
 
 def _write(job: ScoringJob, manifest: Manifest, path: str, stored: _Stored) -> None:

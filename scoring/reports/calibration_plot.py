@@ -29,6 +29,7 @@ def calibration_svg(bins: Sequence[CalibrationBinRecord]) -> str:
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
+
         axes.plot([0, end], [0, end], color=TEXT, linewidth=0.8, linestyle=(0, (4, 3)))
         axes.plot(scores, shares, color=CURRENT, linewidth=1.2)
         axes.vlines(scores, low, high, color=CURRENT, linewidth=0.9)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from nightscore.monitoring.performance.estimates.wording import OVER_TIME
 from nightscore.monitoring.performance.track_record import PartitionPerformance
 from nightscore.reports.page import render_template
-from nightscore.reports.performance_plot import draw_performance, known_metrics
+from nightscore.reports.performance_figures import known_metrics
+from nightscore.reports.performance_plot import draw_performance
 
 
 def performance_page(

@@ -1,27 +1,24 @@
-"""Estimate against truth: what was estimated and what came true, drawn over time and in words."""
+"""Estimate against truth: what was estimated and what came true, drawn over time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from nightscore.monitoring.performance.estimates.wording import (
-    LABELS,
-    metric_of,
-    show_band,
-    show_metric,
-    show_number,
-)
-from nightscore.monitoring.performance.track_record import (
-    PartitionPerformance,
-    TrackRecord,
-    is_within,
-    show_record,
-    track_records,
-)
+from nightscore.monitoring.performance.estimates.wording import LABELS, metric_of
+from nightscore.monitoring.performance.track_record import PartitionPerformance
 from nightscore.profiles.bins import Floats
-from nightscore.reports.plots import AXIS, CURRENT, TEXT, draw_svg, isolated, label_dates
+from nightscore.reports.performance_figures import PerformanceFigures, performance_figures
+from nightscore.reports.plots import (
+    AXIS,
+    CURRENT,
+    TEXT,
+    draw_png,
+    draw_svg,
+    isolated,
+    label_dates,
+)
 from nightscore.schemas.performance import MetricRecord
 
 SIZE = (8.2, 3.2)
@@ -29,40 +26,12 @@ SIZE = (8.2, 3.2)
 BAND_OPACITY = 0.22
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PerformanceRow:
-    """The figures of one partition."""
-
-    partition: str
-    estimated: str
-    realised: str
-    error: str
-    """Estimated minus realised."""
-    note: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PerformancePlot:
-    """One metric over the partitions: drawn, in words and in figures."""
+    """One metric over the partitions, drawn and in figures."""
 
-    title: str
     svg: str
-    alternative: str
-    """What the drawing shows, in words."""
-    record: str
-    """How right the estimates were."""
-    rows: list[PerformanceRow]
-
-
-def known_metrics(partitions: Sequence[PartitionPerformance], names: Sequence[str]) -> list[str]:
-    """Those of the metrics that were estimated or came true somewhere."""
-    known = set()
-    for partition in partitions:
-        for metric in (*partition.estimated, *partition.realised):
-            if metric.value is not None:
-                known.add(metric.name)
-
-    return [name for name in names if name in known]
+    figures: PerformanceFigures
 
 
 def draw_performance(
@@ -74,21 +43,12 @@ def draw_performance(
         partitions: In order.
         names: Of metrics, in the order in which people see them.
     """
-    records = {record.metric: record for record in track_records(partitions)}
-    return [_plot(partitions, name, records.get(name)) for name in names]
+    plots = []
+    for name in names:
+        svg = performance_svg(partitions, name)
+        plots.append(PerformancePlot(svg, performance_figures(partitions, name)))
 
-
-def _plot(
-    partitions: Sequence[PartitionPerformance], name: str, record: TrackRecord | None
-) -> PerformancePlot:
-    title = LABELS.get(name, name)
-    return PerformancePlot(
-        title=title,
-        svg=performance_svg(partitions, name),
-        alternative=_in_words(partitions, name),
-        record=show_record(record),
-        rows=[_row(partition, name) for partition in partitions],
-    )
+    return plots
 
 
 def performance_svg(partitions: Sequence[PartitionPerformance], name: str) -> str:
@@ -101,6 +61,21 @@ def performance_svg(partitions: Sequence[PartitionPerformance], name: str) -> st
         partitions: In order.
         name: Of the metric.
     """
+    return draw_svg(_drawing(partitions, name), SIZE, f"performance {name}")
+
+
+def performance_png(partitions: Sequence[PartitionPerformance], name: str) -> bytes:
+    """The same as a picture.
+
+    Args:
+        partitions: In order.
+        name: Of the metric.
+    """
+    return draw_png(_drawing(partitions, name), SIZE)
+
+
+def _drawing(partitions: Sequence[PartitionPerformance], name: str) -> Callable[[Any], None]:
+    """Fills a figure with the plot of a metric."""
     estimated = _series([partition.estimated for partition in partitions], name)
     realised = _series([partition.realised for partition in partitions], name)
     baseline = _series([partition.baseline for partition in partitions], name)
@@ -118,7 +93,7 @@ def performance_svg(partitions: Sequence[PartitionPerformance], name: str) -> st
         label_dates(below, [partition.partition for partition in partitions])
         below.set_xlim(-0.6, len(partitions) - 0.4)
 
-    return draw_svg(draw, SIZE, f"performance {name}")
+    return draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,55 +151,3 @@ def _draw_errors(axes: Any, errors: Floats, is_matured: Any) -> None:
     if not known.any():
         axes.set_ylim(-1, 1)
         axes.set_yticks([])
-
-
-def _row(partition: PartitionPerformance, name: str) -> PerformanceRow:
-    estimate = metric_of(partition.estimated, name)
-    truth = metric_of(partition.realised, name)
-    notes = [partition.note, *(metric.note for metric in (estimate, truth) if metric)]
-
-    if truth is not None and not partition.is_matured:
-        notes.append("more labels are to come")
-
-    return PerformanceRow(
-        partition=partition.partition,
-        estimated="" if estimate is None else show_metric(estimate),
-        realised="" if truth is None else show_metric(truth),
-        error=_show_error(estimate, truth),
-        note="; ".join(note for note in notes if note),
-    )
-
-
-def _show_error(estimate: MetricRecord | None, truth: MetricRecord | None) -> str:
-    if estimate is None or truth is None or estimate.value is None or truth.value is None:
-        return ""
-
-    error = f"{estimate.value - truth.value:+.3f}"
-    if show_band(estimate) and not is_within(estimate, truth.value):
-        error += ", outside of the band"
-    return error
-
-
-def _in_words(partitions: Sequence[PartitionPerformance], name: str) -> str:
-    """From where to where the estimate and the truth go."""
-    title = LABELS.get(name, name)
-    texts = []
-
-    for subject, known in (
-        ("estimated", list(_known(partitions, name, of_estimates=True))),
-        ("came true", list(_known(partitions, name, of_estimates=False))),
-    ):
-        if known:
-            texts.append(f"{title} {subject}: {known[0]} to {known[-1]}")
-
-    return "; ".join(texts)
-
-
-def _known(
-    partitions: Sequence[PartitionPerformance], name: str, *, of_estimates: bool
-) -> Iterator[str]:
-    for partition in partitions:
-        metrics = partition.estimated if of_estimates else partition.realised
-        metric = metric_of(metrics, name)
-        if metric is not None and metric.value is not None:
-            yield f"{show_number(metric.value)} on {partition.partition}"

@@ -98,14 +98,9 @@ def label_dates(axes: Any, partitions: Sequence[str]) -> None:
 
 def contact_sheet_png(columns: Sequence[tuple[str, Bars]]) -> bytes:
     """Up to nine columns, three a row: the reference as bars, the current values as a line."""
-    import matplotlib
-
     n_rows = max(1, math.ceil(len(columns) / 3))
-    sink = io.BytesIO()
-    options: Any = {"text.parse_math": False}
-    with _drawing, matplotlib.rc_context(options), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        figure = _figure((7.2, 1.55 * n_rows))
+
+    def draw(figure: Any) -> None:
         axes = np.atleast_1d(figure.subplots(n_rows, 3)).ravel()
         for panel, (title, bars) in zip(axes, columns, strict=False):
             _draw_bars(panel, bars)
@@ -117,12 +112,23 @@ def contact_sheet_png(columns: Sequence[tuple[str, Bars]]) -> bytes:
         for panel in axes[len(columns) :]:
             panel.set_axis_off()
 
-        for artist in figure.findobj():
-            _recolour(artist)
+    return _png(draw, (7.2, 1.55 * n_rows))
 
-        figure.savefig(sink, format="png", dpi=110, facecolor="white", metadata={"Software": None})
 
-    return sink.getvalue()
+def draw_png(draw: Callable[[Any], None], size: tuple[float, float]) -> bytes:
+    """A drawing as a picture on white, for pages that show no SVG.
+
+    Args:
+        draw: Fills a Matplotlib figure.
+        size: Width and height in inches.
+    """
+
+    def draw_styled(figure: Any) -> None:
+        draw(figure)
+        for axes in figure.axes:
+            _style(axes)
+
+    return _png(draw_styled, size)
 
 
 def data_uri(png: bytes) -> str:
@@ -217,6 +223,24 @@ def draw_svg(draw: Callable[[Any], None], size: tuple[float, float], name: str) 
     return make_lean(sink.getvalue(), COLOURS)
 
 
+def _png(draw: Callable[[Any], None], size: tuple[float, float]) -> bytes:
+    import matplotlib
+
+    sink = io.BytesIO()
+    options: Any = {"text.parse_math": False}
+    with _drawing, matplotlib.rc_context(options), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        figure = _figure(size)
+        draw(figure)
+
+        for artist in figure.findobj():
+            _recolour(artist)
+
+        figure.savefig(sink, format="png", dpi=110, facecolor="white", metadata={"Software": None})
+
+    return sink.getvalue()
+
+
 def _style(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(AXIS)
@@ -238,18 +262,23 @@ def _value_label(value: float, place: int | None) -> str:
 
 def _recolour(artist: Any) -> None:
     """A picture has no style sheet: its colours are fixed."""
-    from matplotlib.colors import to_hex
-
-    for name in ("color", "facecolor", "edgecolor"):
+    for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
         get_colour = getattr(artist, f"get_{name}", None)
         set_colour = getattr(artist, f"set_{name}", None)
         if get_colour is None or set_colour is None:
             continue
 
-        try:
-            colour = to_hex(get_colour())
-        except ValueError:
-            continue  # a list of several colours, or none
-
+        colour = _only_colour(get_colour())
         if colour in PNG_COLOURS:
             set_colour(PNG_COLOURS[colour])
+
+
+def _only_colour(colour: Any) -> str:
+    """As text such as `#010101`. Empty: there are several colours, or none."""
+    from matplotlib.colors import to_hex
+
+    is_list_of_one = isinstance(colour, np.ndarray) and colour.shape == (1, 4)
+    try:
+        return to_hex(colour[0] if is_list_of_one else colour)
+    except ValueError:
+        return ""

@@ -511,6 +511,11 @@ def test_evaluations_are_a_table_and_what_is_wrong_fails_the_run(
     latest = json.loads(asyncio.run(artifacts("test-evaluate"))[-1].data)
     assert [row["partition"] for row in latest] == [days[1], days[0]]
 
+    plotted = asyncio.run(artifacts("test-performance"))[-1]
+    assert plotted.description == state.message
+    assert "](data:image/png;base64," in plotted.data
+    assert f"| {days[1]} | " in plotted.data
+
     swapped = finish(evaluate(str(path), dates[1], dates[0], return_state=True))
     assert "The range ends before it starts." in swapped.message
 

@@ -4,7 +4,8 @@ import re
 from dataclasses import replace
 
 from nightscore.monitoring.performance.track_record import PartitionPerformance
-from nightscore.reports.performance_plot import draw_performance, known_metrics
+from nightscore.reports.performance_figures import known_metrics
+from nightscore.reports.performance_plot import draw_performance
 from nightscore.schemas.performance import MetricRecord
 
 
@@ -41,26 +42,26 @@ def test_the_estimator_s_own_record_is_told() -> None:
     known = known_metrics(DAYS, ("rmse", "roc_auc", "log_loss"))
     (plot,) = draw_performance(DAYS, known)
 
-    assert plot.title == "AUC"
-    assert plot.record == (
+    assert plot.figures.title == "AUC"
+    assert plot.figures.record == (
         "1 of 2 matured partitions came true within the band; estimates were off by 0.050 on "
         "average, on balance 0.040 too high."
     )
-    assert plot.alternative == (
+    assert plot.figures.alternative == (
         "AUC estimated: 0.700 on 2026-11-25 to 0.670 on 2026-11-29; "
         "AUC came true: 0.710 on 2026-11-25 to 0.690 on 2026-11-28"
     )
 
-    assert [row.error for row in plot.rows] == [
+    assert [row.error for row in plot.figures.rows] == [
         "-0.010",
         "+0.090, outside of the band",
         "",
         "-0.010",
         "",
     ]
-    assert plot.rows[2].estimated == "not known"
-    assert "one class only" in plot.rows[2].note
-    assert plot.rows[3].note == "more labels are to come"
+    assert plot.figures.rows[2].estimated == "not known"
+    assert "one class only" in plot.figures.rows[2].note
+    assert plot.figures.rows[3].note == "more labels are to come"
 
 
 def test_it_is_drawn_in_the_colours_of_the_page() -> None:
@@ -77,11 +78,13 @@ def test_it_is_drawn_in_the_colours_of_the_page() -> None:
 def test_without_labels_or_without_estimates_the_rest_is_drawn() -> None:
     unlabelled = [replace(day, realised=(), is_matured=False) for day in DAYS]
     (plot,) = draw_performance(unlabelled, ("roc_auc",))
-    assert plot.record == "No partition has both an estimate and all its labels yet."
-    assert "came true" not in plot.alternative
+    assert plot.figures.record == "No partition has both an estimate and all its labels yet."
+    assert "came true" not in plot.figures.alternative
 
     outcome = metric("rmse", 12.5)
     (plot,) = draw_performance([replace(DAYS[0], estimated=(), realised=(outcome,))], ("rmse",))
-    assert plot.title.casefold() == "rmse"
-    assert plot.alternative.endswith("came true: 12.500 on 2026-11-25 to 12.500 on 2026-11-25")
+    assert plot.figures.title.casefold() == "rmse"
+    assert plot.figures.alternative.endswith(
+        "came true: 12.500 on 2026-11-25 to 12.500 on 2026-11-25"
+    )
     assert known_metrics([], ("roc_auc",)) == []
