@@ -13,16 +13,23 @@ from tests.bench.bars import sizes as bar_sizes
 from tests.bench.engine.measure import SIZES, measure
 from tests.bench.engine.peers import PEERS
 from tests.bench.engine.report import show
+from tests.bench.estimates import measure as estimates
+from tests.bench.estimates import report as estimates_report
 
 FOLDER = Path(".bench")
+KEPT_ANSWERS = "nannyml.jsonl"
+"""What the peer of estimates has said already: it takes most of the time."""
 
 
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
-    names = ["prefect", "drift", "plan", "metrics", "engine", "bars"]
+    names = ["prefect", "drift", "plan", "metrics", "engine", "bars", "estimates"]
     parser.add_argument(
-        "name", nargs="*", choices=names, help="which; none: all but bars, one after another"
+        "name",
+        nargs="*",
+        choices=names,
+        help="which; none: all but bars and estimates, one after another",
     )
     parser.add_argument(
         "--partitions", type=int, default=365, help="of the backfill through Prefect"
@@ -31,7 +38,11 @@ def main() -> None:
         "--files", type=int, default=100_000, help="of the partition that is planned"
     )
     parser.add_argument("--remote", type=int, default=1_000, help="of them on an S3 server")
-    parser.add_argument("--repeats", type=int, help="default: 3, of the engine with --size small 1")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        help="default: 3, of the engine with --size small 1; of estimates 20 days a scenario",
+    )
     engine = parser.add_argument_group("of the engine against other ways of scoring")
     engine.add_argument("--size", choices=SIZES, default="medium")
     engine.add_argument(
@@ -51,9 +62,14 @@ def main() -> None:
         "drift": (lambda: drift_cost.measure(repeats), drift_cost.show),
         "plan": (lambda: ten_terabytes.measure(options.files, options.remote), ten_terabytes.show),
         "metrics": (lambda: metrics_cost.measure(repeats), metrics_cost.show),
+        "estimates": (
+            lambda: estimates.measure(options.repeats or estimates.N_DAYS, FOLDER / KEPT_ANSWERS),
+            estimates_report.show,
+        ),
     }
+    usual = [name for name in ways if name != "estimates"]
     FOLDER.mkdir(exist_ok=True)
-    for name in options.name or [*ways, "engine"]:
+    for name in options.name or [*usual, "engine"]:
         if name == "bars":
             size_name = "small" if options.size == "small" else "full"
             if not bars.measure(bar_sizes.SIZES[size_name], FOLDER, options.only):

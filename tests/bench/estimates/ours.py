@@ -1,0 +1,85 @@
+"""Estimates days as a run does: from the profiles of the score, by the functions that runs call."""
+
+import time
+
+import numpy as np
+import pyarrow as pa
+
+from nightscore.monitoring.performance.estimates.calibration import BINARY_SCORE, Calibration
+from nightscore.monitoring.performance.estimates.estimation import (
+    baseline_values,
+    estimate_placed,
+)
+from nightscore.monitoring.performance.estimates.placement import place
+from nightscore.profiles.profile import NumberProfile
+from nightscore.profiles.profile_spec import ProfiledColumn, ProfileSpec, cut_column
+from nightscore.profiles.profiler import Profiler
+from nightscore.profiles.table import ColumnProfile, from_bytes, to_bytes
+from nightscore.schemas.decision import Decision
+from nightscore.schemas.performance import MetricRecord
+from tests.bench.estimates.case import METRICS, UNKNOWN, Case, Estimated, Estimates, Rows
+
+LABEL = "label"
+
+
+def estimate(case: Case) -> Estimates:
+    """What a run's record says of the day.
+
+    The calibration and the baseline's own metrics are made once for all days of a model version.
+    """
+    decision = Decision(threshold=case.threshold)
+
+    started = time.process_time()
+    baseline = baseline_profile(case)
+    calibration = Calibration.of(baseline)
+    baseline_values(calibration, decision)
+    calibrated = time.process_time()
+
+    column = ProfiledColumn("prediction", BINARY_SCORE, calibration.edges, type="double")
+    day = number_profile(_profile(case.day, column))
+    counted = time.process_time()
+
+    records = estimate_placed(place(day, calibration), calibration, decision)
+    ended = time.process_time()
+
+    by_name = {record.name: record for record in records}
+    return Estimates(
+        {name: _as_estimated(by_name[name]) for name in METRICS},
+        baseline_cpu_s=calibrated - started,
+        day_cpu_s=ended - calibrated,
+        counting_cpu_s=counted - calibrated,
+    )
+
+
+def number_profile(column: ColumnProfile) -> NumberProfile:
+    """The counts of a score."""
+    assert isinstance(column.profile, NumberProfile)
+    return column.profile
+
+
+def baseline_profile(case: Case) -> ColumnProfile:
+    """The profile of the score that `nightscore baseline --label` stores, stored and read again."""
+    scores = pa.chunked_array([case.baseline.scores])
+    cut = cut_column("prediction", BINARY_SCORE, [scores])
+    assert cut.edges is not None
+    column = ProfiledColumn(
+        cut.role, cut.name, cut.edges.with_edge(case.threshold), cut.bounds, "double"
+    )
+    stored = to_bytes([_profile(case.baseline, column, LABEL)])
+    (profile,) = from_bytes(stored)
+    return profile
+
+
+def _profile(rows: Rows, column: ProfiledColumn, label: str = "") -> ColumnProfile:
+    profiler = Profiler(ProfileSpec((column,), score=column.name, label=label))
+    scores = pa.table({column.name: rows.scores})
+    labels = pa.table({label: rows.labels} if label else {})
+    profiler.add(scores.select([]), labels, np.ones(len(rows), np.bool_), scores)
+    (profile,) = profiler.columns
+    return profile
+
+
+def _as_estimated(record: MetricRecord) -> Estimated:
+    if record.value is None or record.low is None or record.high is None:
+        return UNKNOWN
+    return Estimated(record.value, record.low, record.high)
