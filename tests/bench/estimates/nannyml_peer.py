@@ -153,7 +153,8 @@ def _with_band(value: float, error: float) -> Estimated:
 def _python() -> Path:
     """Of an environment with NannyML."""
     python = FOLDER / "bin" / "python"
-    if python.exists() and not subprocess.run([python, "-c", "import nannyml"]).returncode:
+    ready = FOLDER / ".ready"
+    if ready.exists() and ready.read_text() == repr(REQUIRED):
         return python
 
     if sys.version_info >= BEFORE_PYTHON:
@@ -165,4 +166,5 @@ def _python() -> Path:
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *REQUIRED]
     if subprocess.run(install).returncode:
         raise RuntimeError("NannyML is left out: it cannot be installed, see above")
+    ready.write_text(repr(REQUIRED))
     return python

@@ -18,7 +18,6 @@ from nightscore.monitoring.performance.estimates.placement import (
     Placement,
     predicted_positive,
 )
-from nightscore.profiles.bins import Floats
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.performance import MetricRecord
 
@@ -55,9 +54,10 @@ def estimate_metrics(
     estimates = expected_metrics(bins, decision.values) | expected_outcomes(bins)
     notes = _approximations(placement, bins, decision.threshold)
 
+    too_few_labels = _why_too_few_labels(calibration)
     records = []
     for name, estimate in estimates.items():
-        why = _why_too_few(name, n_rows, calibration)
+        why = _why_too_few_rows(name, n_rows) or too_few_labels
         if why:
             records.append(MetricRecord(name=name, n=n_rows, note=why))
         else:
@@ -116,9 +116,11 @@ def _record(name: str, estimate: Estimate, n_rows: int, notes: Mapping[str, str]
 
 
 def _band(name: str, estimate: Estimate, n_rows: int) -> tuple[float, float]:
-    lows: Floats = estimate.value - SIGMAS * estimate.error
-    highs: Floats = estimate.value + SIGMAS * estimate.error
-    low, high = float(np.nanmin(lows)), float(np.nanmax(highs))
+    margins = SIGMAS * estimate.error
+
+    # Cases that are undefined, which are NaN, have no part in it.
+    low = float(np.fmin.reduce(estimate.value - margins, axis=None))
+    high = float(np.fmax.reduce(estimate.value + margins, axis=None))
 
     if name == "value":
         return low, high
@@ -128,11 +130,14 @@ def _band(name: str, estimate: Estimate, n_rows: int) -> tuple[float, float]:
     return max(0.0, low), min(greatest, high)
 
 
-def _why_too_few(name: str, n_rows: int, calibration: Calibration) -> str:
+def _why_too_few_rows(name: str, n_rows: int) -> str:
     least = LEAST_ROWS_OF_DECISIONS if name in OF_DECISIONS else LEAST_ROWS
     if n_rows < least:
         return f"too few: {n_rows:,} rows, at least {least:,} are needed"
+    return ""
 
+
+def _why_too_few_labels(calibration: Calibration) -> str:
     counts = {"positive": calibration.n_positive, "negative": calibration.n_negative}
     for words, count in counts.items():
         if count < LEAST_LABELLED:

@@ -125,7 +125,7 @@ def _mean_of(bins: Bins, if_positive: Floats, if_negative: Floats) -> Estimate:
 
 
 def _log_loss(bins: Bins) -> Estimate:
-    scores = np.clip(bins.scores, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    scores = np.minimum(np.maximum(bins.scores, LEAST_PROBABILITY), 1 - LEAST_PROBABILITY)
     return _mean_of(bins, -np.log(scores), -np.log1p(-scores))
 
 
