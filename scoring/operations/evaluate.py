@@ -41,10 +41,6 @@ if TYPE_CHECKING:
 EVALUATION_VERSION = "2"
 """Part of the digest of an evaluation's work. Raised when the same labels give other records."""
 
-HASH_SEEDS = (1, 2)
-DIGESTED_AT_ONCE = 1_000_000
-"""Labels whose hashes are in memory at once."""
-
 Value = str | None
 
 
@@ -186,9 +182,31 @@ class _Session:
 
     def note_digest(self, value: Value, rows: "pl.DataFrame") -> bool:
         """Note the digest of a partition's labels. Returns whether they need an evaluation."""
-        content = _content_digest(rows)
+        content, is_done = self._compare_digests(value, rows)
         self._known[self._workspace.folder(value)] = KnownLabels(self._digests[value], content)
-        return not self._is_done(value, content)
+        return not is_done
+
+    def _compare_digests(self, value: Value, rows: "pl.DataFrame") -> tuple[str, bool]:
+        """The digest of a partition's labels, and whether the newest record is of it.
+
+        A record that was made before digests were independent of libraries has the older digest,
+        which then stays the partition's until its labels change.
+        """
+        from nightscore.monitoring.performance.label_digest import (
+            content_digest,
+            old_content_digest,
+        )
+
+        content = content_digest(rows)
+        if self._is_done(value, content):
+            return content, True
+        if not self._newest_number(self._workspace.folder(value)):
+            return content, False
+
+        older = old_content_digest(rows)
+        if self._is_done(value, older):
+            return older, True
+        return content, False
 
     def save_digests(self) -> None:
         """Save the digests for the next call, which reads only labels that have changed."""
@@ -362,22 +380,3 @@ class _Reading:
 
     def _quarantined_of(self, value: Value) -> "pl.DataFrame":
         return self.outcomes_of(value).quarantined_keys()
-
-
-def _content_digest(rows: "pl.DataFrame") -> str:
-    """A digest of labels, whatever their order and the files that they are in."""
-    columns = ",".join(f"{name}:{dtype}" for name, dtype in sorted(rows.schema.items()))
-    ordered = rows.select(sorted(rows.columns))
-    sums = dict.fromkeys(HASH_SEEDS, 0)
-
-    for some in ordered.iter_slices(DIGESTED_AT_ONCE):
-        for seed in HASH_SEEDS:
-            sums[seed] += _sum_of_hashes(some, seed)
-
-    parts = [columns, str(rows.height), *(str(total % 2**64) for total in sums.values())]
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
-
-
-def _sum_of_hashes(rows: "pl.DataFrame", seed: int) -> int:
-    """The sum of the rows' hashes, modulo 2 to the power of 64."""
-    return int(rows.hash_rows(seed).sum()) % 2**64

@@ -65,8 +65,15 @@ def _candidates(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def _hash(values: Floats) -> npt.NDArray[np.uint64]:
-    """Source: S. Vigna's splitmix64 finalizer, public domain. 0.0 and -0.0 are one value."""
-    bits = (values + 0.0).view(np.uint64)
+    """A hash of each value. 0.0 and -0.0 are one value."""
+    return mix((values + 0.0).view(np.uint64))
+
+
+def mix(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Words whose bits all depend on all bits of the given ones, which are overwritten.
+
+    Source: S. Vigna's splitmix64 finalizer, public domain.
+    """
     shifted = np.empty_like(bits)
 
     with np.errstate(over="ignore"):

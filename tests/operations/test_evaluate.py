@@ -19,7 +19,12 @@ from nightscore.errors import CorruptFileError, InvalidJobError, LabelError
 from nightscore.ledger import evaluation_files
 from nightscore.ledger.fingerprint import fingerprint
 from nightscore.ledger.layout import state_store
-from nightscore.monitoring.performance import label_partitions, label_rows, label_values
+from nightscore.monitoring.performance import (
+    label_digest,
+    label_partitions,
+    label_rows,
+    label_values,
+)
 from nightscore.operations.clean import clean
 from nightscore.operations.evaluate import evaluate
 from nightscore.operations.metric_history import measure_together, metric_history
@@ -162,6 +167,29 @@ def test_a_lost_index_costs_reading_and_no_record(bare_lake: Lake) -> None:
     state_store(job).write_bytes("index/labels.json.gz", b"broken")
     again = evaluate(job, NOW)
     assert (again.records, again.unchanged) == ((), (DAY,))
+
+
+@pytest.mark.parametrize("is_index_lost", [False, True])
+def test_records_of_the_older_digest_stay(
+    bare_lake: Lake, is_index_lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = labelled_job(bare_lake)
+    publish(job, DAY, predictions(100))
+    labels = labels_of(predictions(100), DAY)
+    write_labels(bare_lake, labels)
+    with monkeypatch.context() as patch:
+        patch.setattr(label_digest, "content_digest", label_digest.old_content_digest)
+        (record,) = evaluate(job, NOW).records
+    assert not record.labels.content.startswith(label_digest.SCHEME)
+
+    if is_index_lost:
+        state_store(job).write_bytes("index/labels.json.gz", b"broken")
+    write_labels(bare_lake, labels[::-1])
+    assert evaluate(job, NOW).unchanged == (DAY,), "other files, and the same labels"
+
+    write_labels(bare_lake, labels.with_columns(late=1 - pl.col("late")))
+    (record,) = evaluate(job, NOW).records
+    assert record.labels.content.startswith(label_digest.SCHEME)
 
 
 def test_nothing_new_reads_no_label(bare_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
