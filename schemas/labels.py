@@ -69,7 +69,8 @@ class Labels(Record):
         str, Field(pattern=DURATION), Accepts("a time such as 90m, 12h, 7d or 2w")
     ] = "0d"
     """Age at which a partition has all the labels that it will have. Until then its metrics are
-    marked as early. The age counts from the partition's date, else from when its run ended."""
+    marked as early. The age counts from the partition's date, of a week or month from its first
+    day; without a date from when its run began."""
     match: Literal["partition", "latest_before"] = "partition"
     """`latest_before`: a label belongs to the latest partition that has the row and whose date is
     not after `observed_at`."""

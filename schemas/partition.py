@@ -132,16 +132,36 @@ NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def parse_time(value: str | None, pattern: str) -> datetime | None:
-    """The time that a value stands for under a job's partition format, or None."""
+    """The time that a value stands for under a job's partition format, or None.
+
+    Of a month it is the first day, of a week its first one.
+    """
     if pattern == ISO_DATE and value and len(value) == 10 and value[4] == value[7] == "-":
         with contextlib.suppress(ValueError):
             return datetime.fromisoformat(value)  # `strptime` takes ten times as long
 
     pattern = pattern.replace("%-", "%")  # `%-d` writes days without a zero; strptime lacks it
+    value = value or ""
+    first_day = _first_day_of_week(pattern)
+    if first_day:
+        value, pattern = f"{value} {first_day}", f"{pattern} %w"
+
     try:
-        return datetime.strptime(value or "", pattern)
+        return datetime.strptime(value, pattern)
     except ValueError:
         return None
+
+
+def _first_day_of_week(pattern: str) -> str:
+    """The number of the day with which weeks begin; empty if the pattern names a day by itself.
+
+    Without a day, `strptime` takes no notice of the week.
+    """
+    if re.search(r"%[aAwudejxc]", pattern):
+        return ""
+    if "%V" in pattern or "%W" in pattern:
+        return "1"
+    return "0" if "%U" in pattern else ""
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -35,14 +35,16 @@ LEGEND = (
 
 def evaluation_message(done: Evaluation) -> str:
     """How many partitions are evaluated, and what could not be."""
+    if not done.has_label_files:
+        return f"there are no files of labels yet: {done.labels_uri}"
+
     n_unchanged = len(done.unchanged)
     parts = [f"{counted(len(done.records), 'partition')} evaluated, {n_unchanged} unchanged"]
 
     if done.problems:
         parts.append(f"{len(done.problems)} could not be evaluated")
     if done.n_elsewhere:
-        labels = counted(done.n_elsewhere, "label")
-        parts.append(f"{labels} belong to nothing that is published")
+        parts.append(done.describe_elsewhere())
 
     return "; ".join(parts)
 

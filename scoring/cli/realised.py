@@ -17,8 +17,11 @@ def print_records(
     spec: ScoringJob, records: Sequence[EvaluationRecord], together: Sequence[MetricRecord]
 ) -> None:
     """Print evaluations, and the metrics of all their matured rows together."""
-    names = list(dict.fromkeys(name for record in records for name in SHOWN[record.task]))
-    rows = []
+    shown: dict[str, None] = {}
+    for record in records:
+        shown.update(dict.fromkeys(SHOWN[record.task]))
+
+    names, rows = list(shown), []
     for record in records:
         rows.append(_row(record, names))
         if record.weighted:

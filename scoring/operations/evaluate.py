@@ -18,6 +18,7 @@ from nightscore.ledger.evaluation_files import (
     write_evaluation,
 )
 from nightscore.ledger.live import Live
+from nightscore.ledger.output_formats import format_of
 from nightscore.ledger.run_record import new_run_id
 from nightscore.ledger.workspace import Workspace
 from nightscore.monitoring.performance.label_files import LabelFiles, find_label_files, labels_of
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 EVALUATION_VERSION = "2"
 """Part of the digest of an evaluation's work. Raised when the same labels give other records."""
 
+MAX_NAMED = 3
+"""Partitions of labels that are named though they are not published."""
+
 Value = str | None
 
 
@@ -54,9 +58,21 @@ class Evaluation:
     """Partitions whose predictions and labels are those of their newest record."""
     n_elsewhere: int = 0
     """Labels of partitions or keys that are not published, among those that were read."""
+    unpublished: tuple[str, ...] = ()
+    """Some of these partitions, those with most labels first, as the labels spell them."""
+    has_label_files: bool = True
+    """There are files of labels. Before the first one comes nothing is compared."""
     problems: tuple[str, ...] = ()
     """Why some partitions could not be evaluated. The others were."""
     labels_uri: str = ""
+
+    def describe_elsewhere(self) -> str:
+        """How many labels have no prediction, and of which partitions they are."""
+        have = "has" if self.n_elsewhere == 1 else "have"
+        text = f"{counted(self.n_elsewhere, 'label')} {have} no published prediction"
+        if not self.unpublished:
+            return text
+        return f"{text}: the labels' partitions {', '.join(self.unpublished)} are not published"
 
     def check(self) -> None:
         """Raise what kept partitions from being evaluated.
@@ -98,11 +114,15 @@ def evaluate(job: ScoringJob, now: datetime, start: Value = None, end: Value = N
     """
     labels = labels_of(job)
     session = _Session(job, now)
+    if not session.has_label_files():
+        return Evaluation(labels_uri=labels.uri, has_label_files=False)
+
     pending, unchanged = session.choose(start, end)
 
     records: list[EvaluationRecord] = []
     problems: list[str] = []
     n_elsewhere = 0
+    unpublished: tuple[str, ...] = ()
 
     if pending:
         reading = session.reading()
@@ -117,6 +137,8 @@ def evaluate(job: ScoringJob, now: datetime, start: Value = None, end: Value = N
             except LabelError as error:
                 problems.append(_problem(value, error))
         n_elsewhere = reading.partitions.n_elsewhere
+        most = reading.partitions.unpublished.most_common(MAX_NAMED)
+        unpublished = tuple(show_value(value) for value, _ in most)
         session.save_digests()
 
     pattern = job.input.partition_format
@@ -126,6 +148,7 @@ def evaluate(job: ScoringJob, now: datetime, start: Value = None, end: Value = N
         records=tuple(records),
         unchanged=tuple(show_value(value) for value in unchanged),
         n_elsewhere=n_elsewhere,
+        unpublished=unpublished,
         problems=tuple(problems),
         labels_uri=labels.uri,
     )
@@ -149,13 +172,32 @@ class _Session:
         self._workspace = Workspace(job)
         self._files = find_label_files(job)
 
-        live = open_publisher(self._workspace).all_live()
+        self._publisher = open_publisher(self._workspace)
+        live = self._publisher.all_live()
         self._live = {value: one for value, one in live.items() if one.run_id is not None}
         self._evaluations = list_evaluations(self._workspace.state)
 
         self._digests = self._file_digests()
         self._known = recall_labels(self._workspace.state)
         self._known_before = dict(self._known)
+
+    def has_label_files(self) -> bool:
+        """Whether there are files of labels.
+
+        Raises:
+            LabelError: There are none any more: evaluations would say that no label is known.
+        """
+        if self._files.files:
+            return True
+        if not self._evaluations:
+            return False
+
+        raise LabelError(
+            "There are no files of labels, though there have been evaluations.",
+            self._files.uri,
+            expected="a Parquet file whose name begins with neither _ nor .",
+            next_step="check labels.uri, and whether its place can be reached; nothing was changed",
+        )
 
     def choose(self, start: Value, end: Value) -> tuple[list[Value], list[Value]]:
         """The partitions whose labels must be read, and those that are unchanged, both in order."""
@@ -200,12 +242,14 @@ class _Session:
         content = content_digest(rows)
         if self._is_done(value, content):
             return content, True
+
         if not self._newest_number(self._workspace.folder(value)):
             return content, False
 
         older = old_content_digest(rows)
         if self._is_done(value, older):
             return older, True
+
         return content, False
 
     def save_digests(self) -> None:
@@ -227,6 +271,7 @@ class _Session:
         run_id = self._live[value].run_id or ""
         since = time_of(value, job.input.partition_format, run_id)
         realised = outcomes.compare(labels, since, self._now)
+        self._check_still_live(value)
         known = self._known[folder]
         model = outcomes.manifest.model if outcomes.manifest is not None else None
 
@@ -265,6 +310,22 @@ class _Session:
         )
 
         return write_evaluation(self._workspace.state, record, realised.rows)
+
+    def _check_still_live(self, value: Value) -> None:
+        """Refuse predictions that were replaced while they were read.
+
+        A table keeps the files of replaced runs. Elsewhere one object is replaced by the next one.
+        """
+        if format_of(self._job).seal is None:
+            return
+
+        live = self._publisher.live(value)
+        if live is None or live.run_id != self._live[value].run_id:
+            raise LabelError(
+                "It was published again while it was evaluated.",
+                self._workspace.predictions.locate_url(self._workspace.folder(value)),
+                next_step="evaluate again",
+            )
 
     def _is_done(self, value: Value, content: str) -> bool:
         """Whether the newest record of a partition is of these labels, run and settings."""

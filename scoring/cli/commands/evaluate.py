@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 
 from nightscore.cli.realised import print_records
 from nightscore.cli.resolve import load, read_range
@@ -26,6 +27,7 @@ def evaluate_command(job: str, start: str | None, end: str | None, as_json: bool
                 "evaluated": [json.loads(record.model_dump_json()) for record in done.records],
                 "unchanged": done.unchanged,
                 "labels_without_prediction": done.n_elsewhere,
+                "partitions_without_prediction": done.unpublished,
                 "problems": done.problems,
             }
         )
@@ -36,6 +38,10 @@ def evaluate_command(job: str, start: str | None, end: str | None, as_json: bool
 
 
 def _print(spec: ScoringJob, done: Evaluation) -> None:
+    if not done.has_label_files:
+        out.print(f"There are no files of labels yet: {done.labels_uri}")
+        return
+
     if done.records:
         print_records(spec, done.records, _together(spec, done.records))
 
@@ -46,11 +52,10 @@ def _print(spec: ScoringJob, done: Evaluation) -> None:
     elif not done.records and not done.problems:
         out.print("Nothing is published in this range.")
     if done.n_elsewhere:
-        have = "has" if done.n_elsewhere == 1 else "have"
-        out.print(f"{counted(done.n_elsewhere, 'label')} {have} no published prediction.")
+        out.print(f"{done.describe_elsewhere()}.")
 
 
 def _together(spec: ScoringJob, records: Sequence[EvaluationRecord]) -> list[MetricRecord]:
     """The metrics of several partitions together; none of models of different kinds."""
-    n_kinds = len({record.task for record in records})
-    return measure_together(spec, records) if len(records) > 1 and n_kinds == 1 else []
+    kinds = set(map(attrgetter("task"), records))
+    return measure_together(spec, records) if len(records) > 1 and len(kinds) == 1 else []

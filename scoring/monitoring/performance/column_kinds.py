@@ -113,7 +113,7 @@ def common_type(kinds: Iterable[ColumnKind]) -> "pl.DataType | None":
     if not known:
         return pl.Null()
 
-    if "decimals" in {kind.kind for kind in known}:
+    if any(kind.kind == "decimals" for kind in known):
         return _common_decimal(known)
 
     alike = {(kind.kind, kind.is_unsigned, kind.has_zone) for kind in known}
@@ -163,4 +163,5 @@ def _common_decimal(known: Sequence[ColumnKind]) -> "pl.DataType | None":
         return None
     if is_whole and scale + INTEGER_DIGITS > MAX_DIGITS:
         return None
+
     return pl.Decimal(MAX_DIGITS, scale)

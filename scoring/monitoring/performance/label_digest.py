@@ -58,6 +58,7 @@ def content_digest(rows: "pl.DataFrame") -> str:
         for start in range(0, some.height, BLOCK_ROWS):
             stop = min(start + BLOCK_ROWS, some.height)
             hashes = np.zeros(stop - start, np.uint64)
+
             for column in columns:
                 hashes = column.add(hashes, start, stop)
 
@@ -161,8 +162,10 @@ def _values_of(column: "pl.Series") -> _Numbers | _Bytes:
     dtype = column.dtype
     if dtype == pl.Null:
         return _Numbers(np.zeros(len(column), np.uint64))
+
     if isinstance(dtype, pl.Decimal | pl.Categorical):
         column, dtype = column.cast(pl.String), pl.String()
+
     if dtype in (pl.String, pl.Binary):
         return _bytes_of(column)
     if dtype.is_float():
@@ -185,11 +188,13 @@ def _bytes_of(column: "pl.Series") -> _Bytes:
 
     array = column.to_arrow(compat_level=pl.CompatLevel.oldest())
     _, offsets_buffer, content = array.buffers()
+
     offsets = np.frombuffer(offsets_buffer, np.int64)[array.offset :][: len(array) + 1]
 
     # A word may begin at any byte, and the last one ends beyond the content.
     n_bytes = int(offsets[-1])
     padded = np.zeros(n_bytes + WORD_BYTES, np.uint8)
+
     if n_bytes:
         padded[:n_bytes] = np.frombuffer(content, np.uint8)[:n_bytes]
 

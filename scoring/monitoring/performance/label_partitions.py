@@ -1,5 +1,6 @@
 """Divides labels by the partition that they belong to."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,6 +54,8 @@ class LabelPartitions:
         self._published = published
         self.n_elsewhere = 0
         """Labels of partitions, or of keys, that are not published. Known once all are read."""
+        self.unpublished: Counter[Value] = Counter()
+        """Labels of each partition that is not published."""
 
     def by_folder(self, values: Sequence[Value]) -> Iterator[tuple[Value, PartitionLabels]]:
         """Labels whose files are in the folders of their partitions, one partition at a time."""
@@ -63,8 +66,11 @@ class LabelPartitions:
             yield value, PartitionLabels(pl.concat([self._rows.empty(), *batches]))
 
         for file in self._files.files:
-            if self._files.partition_of(file) not in self._published:
-                self.n_elsewhere += self._rows.n_rows_of(file)
+            partition = self._files.partition_of(file)
+            if partition not in self._published:
+                self.unpublished[partition] += self._rows.n_rows_of(file)
+
+        self.n_elsewhere = self.unpublished.total()
 
     def by_column(self, values: Sequence[Value]) -> Iterator[tuple[Value, PartitionLabels]]:
         """Labels that name their partition in a column."""
@@ -88,8 +94,10 @@ class LabelPartitions:
             divided.add(batch.filter(pl.col(PARTITION).is_in(wanted.implode(), nulls_equal=True)))
 
             if is_first:
-                is_published = batch[PARTITION].is_in(published.implode(), nulls_equal=True)
-                self.n_elsewhere += batch.height - int(is_published.sum())
+                is_published = pl.col(PARTITION).is_in(published.implode(), nulls_equal=True)
+                counts = batch.filter(~is_published)[PARTITION].value_counts(name="n")
+                self.unpublished.update(dict(counts.iter_rows()))
+                self.n_elsewhere = self.unpublished.total()
 
         for value in values:
             yield value, PartitionLabels(divided.pop(value))
@@ -236,7 +244,7 @@ def time_of(value: Value, pattern: str, run_id: str) -> datetime:
     """The date of a partition in UTC; without one the time at which its run began."""
     time = parse_time(value, pattern)
     if time is not None:
-        return time if time.tzinfo else time.replace(tzinfo=UTC)
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     milliseconds = int(run_id.replace("-", "")[:12], 16)
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 

@@ -97,13 +97,16 @@ def as_classes(
 
     names = _names_of(labels)
     counts = _count(names)
+
     if positive is not None and len(classes) == 2:
         meanings = _meanings_for_positive(class_name(positive), counts)
         _check_known(counts, meanings)
+
         of_model = [classes[meanings[name]] for name in names["name"]]
         return _replaced(labels, names, pl.Series(of_model, dtype=pl.String)), classes
 
     named = _replaced(labels, names, names["name"])
+
     if classes:
         _check_known(counts, dict.fromkeys(classes, True))
         return named, classes

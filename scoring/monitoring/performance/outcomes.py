@@ -35,6 +35,10 @@ class Outcomes:
     """A row for each prediction: its columns but the keys, then `label`, `known_at`, `acted_on`.
     The label is null where it is not known."""
     counts: OutcomeCounts
+    n_repeated_keys: int = 0
+    """Keys that several predictions have. None of them has a label."""
+    n_without_key: int = 0
+    """Predictions with a null in their key."""
 
 
 def join_outcomes(
@@ -63,12 +67,18 @@ def join_outcomes(
     parts: list[pl.DataFrame] = []
     orphans: list[pl.DataFrame] = []
     settled: list[SettledLabels] = []
+    n_repeated = n_without_key = 0
 
     for index in range(n_parts):
         some = _part(predictions, index)
         of_labels = settle(_part(labels, index), keys)
         joined = some.join(of_labels.frame, on=keys, how="left", maintain_order="left")
-        _check_keys(joined, keys)
+
+        with_key = _with_key(some, keys)
+        n_without_key += some.height - with_key.height
+        if with_key.n_unique() < with_key.height:
+            _check_keys(joined, keys)
+            n_repeated += with_key.filter(pl.struct(keys).is_duplicated()).n_unique()
 
         # With fewer matches than labels, some labels have no prediction.
         n_matched = joined.height - joined[LABEL].null_count()
@@ -82,7 +92,8 @@ def join_outcomes(
     frame = pl.concat(parts)
     n_orphans, n_quarantined = _count_orphans(orphans, keys, quarantined_keys)
 
-    return Outcomes(frame, _counts(frame, settled, n_orphans, n_quarantined))
+    counts = _counts(frame, settled, n_orphans, n_quarantined)
+    return Outcomes(frame, counts, n_repeated, n_without_key)
 
 
 def _with_parts(frame: "pl.DataFrame", keys: Sequence[str], n_parts: int) -> "pl.DataFrame":
@@ -107,6 +118,13 @@ def _part(frame: "pl.DataFrame", index: int) -> "pl.DataFrame":
         return frame
 
     return frame.drop(PART).filter(frame[PART] == index)
+
+
+def _with_key(predictions: "pl.DataFrame", keys: Sequence[str]) -> "pl.DataFrame":
+    """The keys without a null."""
+    of_rows = predictions.select(keys)
+    has_nulls = any(column.null_count() for column in of_rows)
+    return of_rows.drop_nulls() if has_nulls else of_rows
 
 
 def _check_keys(joined: "pl.DataFrame", keys: Sequence[str]) -> None:

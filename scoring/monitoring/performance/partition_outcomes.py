@@ -29,6 +29,7 @@ from nightscore.monitoring.performance.prediction_rows import (
 from nightscore.monitoring.performance.realised import (
     Measuring,
     coverage_by_age,
+    known_at_notes,
     labelled_rows,
 )
 from nightscore.monitoring.performance.score_bins import count_by_score, weighted_metrics
@@ -41,6 +42,7 @@ from nightscore.schemas.performance import (
     MetricRecord,
     SegmentRecord,
 )
+from nightscore.schemas.text import counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -112,6 +114,8 @@ class PartitionOutcomes:
         metrics, confusion, calibration = _measure(measuring, rows)
         is_early = now - since < labels_of(self.workspace.job).time_to_mature
         weighted, sample_notes = _compare_with_all(outcomes, rows, measuring, is_early=is_early)
+        key_notes = _key_notes(outcomes)
+        time_notes = known_at_notes(outcomes.frame, since, now)
 
         return RealisedPerformance(
             measuring=measuring,
@@ -122,7 +126,13 @@ class PartitionOutcomes:
             calibration=tuple(calibration),
             segments=tuple(measuring.measure_segments(rows)),
             coverage=tuple(coverage_by_age(outcomes.frame, since, now)),
-            notes=(*self._early_notes(is_early), *sample_notes, *self._notes(outcomes, rows)),
+            notes=(
+                *self._early_notes(is_early),
+                *sample_notes,
+                *key_notes,
+                *time_notes,
+                *self._notes(outcomes, rows),
+            ),
             rows=as_parquet(rows, measuring),
         )
 
@@ -206,6 +216,21 @@ class PartitionOutcomes:
     @property
     def _segment_names(self) -> Sequence[str]:
         return self.predictions.columns.segments
+
+
+def _key_notes(outcomes: Outcomes) -> list[str]:
+    """What keeps published rows from ever having a label."""
+    notes: list[str] = []
+    if outcomes.n_repeated_keys:
+        n_keys = counted(outcomes.n_repeated_keys, "key")
+        notes.append(
+            f"published more than once: {n_keys}; a label of such a key would be an error, so set "
+            "keys.unique"
+        )
+    if outcomes.n_without_key:
+        n_rows = counted(outcomes.n_without_key, "row")
+        notes.append(f"published without a key, so never labelled: {n_rows}")
+    return notes
 
 
 def _measure(

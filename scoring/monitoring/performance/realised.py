@@ -23,6 +23,7 @@ from nightscore.profiles.bins import Floats
 from nightscore.schemas.decision import DecisionValues
 from nightscore.schemas.evaluation import CoverageRecord, Task
 from nightscore.schemas.performance import MetricRecord, SegmentRecord
+from nightscore.schemas.text import counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -170,6 +171,32 @@ def coverage_by_age(frame: "pl.DataFrame", since: datetime, now: datetime) -> li
         for days in COVERAGE_DAYS
         if days <= reached
     ]
+
+
+def known_at_notes(frame: "pl.DataFrame", since: datetime, now: datetime) -> list[str]:
+    """What cannot be right about the times at which labels became known. They count all the same.
+
+    Args:
+        frame: All rows, with `known_at` where the label is known.
+        since: The partition's date, in UTC.
+        now: In UTC.
+    """
+    import polars as pl
+
+    if KNOWN_AT not in frame.columns:
+        return []
+
+    times = frame.filter(pl.col(LABEL).is_not_null())[KNOWN_AT]
+    n_early = int((times < since.replace(tzinfo=None)).sum())
+    n_late = int((times > now.replace(tzinfo=None)).sum())
+
+    notes = {
+        "before the partition's date": n_early,
+        "in the future": n_late,
+        "null": times.null_count(),
+    }
+
+    return [f"known_at is {what}: {counted(n, 'label')}" for what, n in notes.items() if n]
 
 
 def _segments(

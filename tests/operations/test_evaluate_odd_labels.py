@@ -1,0 +1,161 @@
+"""Labels, keys and moments that are not as one would like them."""
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import nightscore.operations.evaluate as module
+from nightscore.cli.commands.evaluate import _print
+from nightscore.errors import LabelError
+from nightscore.monitoring.performance.label_partitions import time_of
+from nightscore.operations.evaluate import evaluate
+from nightscore.operations.metric_history import metric_history
+from tests.support.lake import Lake
+from tests.support.outcomes import (
+    DAYS,
+    labelled_job,
+    labels_of,
+    predictions,
+    publish,
+    write_labels,
+)
+from tests.support.publications import run_id
+
+NOW = datetime(2024, 3, 20, tzinfo=UTC)
+DAY = DAYS[0]
+
+
+def test_before_the_first_labels_nothing_is_compared(
+    bare_lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = labelled_job(bare_lake)
+    publish(job, DAY, predictions(100))
+    done = evaluate(job, NOW)
+    _print(job, done)
+    assert "no files of labels yet" in capsys.readouterr().out
+    assert (done.records, metric_history(job, "roc_auc")) == ((), [])
+
+
+def test_labels_that_are_gone_withdraw_no_evaluation(bare_lake: Lake) -> None:
+    job = labelled_job(bare_lake)
+    publish(job, DAY, predictions(100))
+    write_labels(bare_lake, labels_of(predictions(100), DAY))
+    evaluate(job, NOW)
+    folder = Path(bare_lake.root) / "labels"
+    shutil.move(folder, folder.with_name("elsewhere"))
+
+    with pytest.raises(LabelError, match="no files of labels, though"):
+        evaluate(job, NOW)
+    shutil.move(folder.with_name("elsewhere"), folder)
+    assert evaluate(job, NOW).unchanged == (DAY,)
+
+
+@pytest.mark.parametrize("in_folders", [False, True])
+def test_partitions_of_labels_that_are_not_published_are_named(
+    bare_lake: Lake, in_folders: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = labelled_job(bare_lake)
+    publish(job, DAY, predictions(100))
+    labels = labels_of(predictions(100), DAY)
+    if in_folders:
+        write_labels(bare_lake, labels.drop("ds"), "ds=20240301/part-0.parquet")
+    else:
+        write_labels(bare_lake, labels.with_columns(ds=pl.lit(20240301)))
+
+    _print(job, evaluate(job, NOW))
+    assert "the labels' partitions 20240301 are not published" in capsys.readouterr().out
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_not_recorded(
+    bare_lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare_lake.formats = "parquet"
+    job = labelled_job(bare_lake)
+    rows = predictions(100)
+    for n, day in enumerate(DAYS):
+        publish(job, day, rows, n=n)
+    write_labels(bare_lake, pl.concat(labels_of(rows, day) for day in DAYS))
+    note_digest = module._Session.note_digest
+
+    def publish_then_note(session: Any, value: str, labels: pl.DataFrame) -> bool:
+        if value == DAYS[1]:
+            publish(job, value, rows.with_columns(probability=0.5), n=9)
+        return note_digest(session, value, labels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module._Session, "note_digest", publish_then_note)
+        done = evaluate(job, NOW)
+    assert [record.partition for record in done.records] == [DAYS[0], DAYS[2]]
+    assert done.problems == (f"{DAYS[1]}: It was published again while it was evaluated.",)
+
+    (record,) = evaluate(job, NOW).records
+    assert (record.partition, record.run_id) == (DAYS[1], run_id(9))
+
+
+def test_keys_that_can_never_have_a_label_are_told(bare_lake: Lake) -> None:
+    job = labelled_job(bare_lake)
+    rows = predictions(10)
+    without_key = rows[:1].with_columns(id=pl.lit(None, pl.Int64))
+    publish(job, DAY, pl.concat([rows, rows[:2], rows[:1], without_key]))
+    write_labels(bare_lake, labels_of(rows[5:], DAY))
+
+    (record,) = evaluate(job, NOW).records
+    assert any("published more than once: 2 keys" in note for note in record.notes)
+    assert any("never labelled: 1 row" in note for note in record.notes)
+
+    write_labels(bare_lake, labels_of(rows, DAY))
+    assert "2 labelled keys. 0; 1" in evaluate(job, NOW).problems[0]
+
+
+def test_times_that_cannot_be_right_are_told(bare_lake: Lake) -> None:
+    job = labelled_job(bare_lake, labels={"known_at": "at"})
+    publish(job, DAY, predictions(10))
+    times = [datetime(2024, 3, 2), datetime(2024, 2, 1), datetime(9999, 12, 31), None]
+    at = pl.Series([*times, *times[:1] * 6], dtype=pl.Datetime("ms"))
+    write_labels(bare_lake, labels_of(predictions(10), DAY).with_columns(at=at))
+
+    (record,) = evaluate(job, NOW).records
+    assert record.counts.labelled == 10
+    assert list(record.notes) == [
+        "known_at is before the partition's date: 1 label",
+        "known_at is in the future: 1 label",
+        "known_at is null: 1 label",
+    ]
+
+
+TIMES = {
+    ("2024-W10", "%G-W%V"): datetime(2024, 3, 4, tzinfo=UTC),
+    ("2024-10", "%Y-%W"): datetime(2024, 3, 4, tzinfo=UTC),
+    ("2024-10", "%Y-%U"): datetime(2024, 3, 10, tzinfo=UTC),
+    ("2024-03", "%Y-%m"): datetime(2024, 3, 1, tzinfo=UTC),
+    ("2024-03-01T05", "%Y-%m-%dT%H"): datetime(2024, 3, 1, 5, tzinfo=UTC),
+    ("2024-03-01T01+0200", "%Y-%m-%dT%H%z"): datetime(2024, 2, 29, 23, tzinfo=UTC),
+}
+
+
+@pytest.mark.parametrize(("value", "pattern"), TIMES)
+def test_the_date_from_which_a_partition_ages(value: str, pattern: str) -> None:
+    time = time_of(value, pattern, run_id(1))
+    assert (time, time.utcoffset()) == (TIMES[value, pattern], timedelta(0))
+
+
+def test_models_of_two_kinds_are_printed_and_not_added_up(
+    bare_lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare_lake.formats = "parquet"
+    job = labelled_job(bare_lake)
+    rows = predictions(30)
+    numbers = rows.drop("probability").with_columns(pl.col("prediction").cast(pl.Float64))
+    publish(job, DAYS[0], numbers, n=1)
+    publish(job, DAYS[1], rows, n=2)
+    write_labels(bare_lake, pl.concat(labels_of(rows, day) for day in DAYS[:2]))
+
+    _print(job, evaluate(job, NOW))
+    table = capsys.readouterr().out
+    assert "rmse" in table
+    assert "roc_auc" in table
+    assert "\nall" not in table
