@@ -76,6 +76,8 @@ class EvaluationRecord(VersionedRecord):
     partition: str | None
     run_id: str
     """The run that wrote the predictions."""
+    is_replaced: bool = False
+    """Readers saw another run's results when this one was evaluated."""
     model_name: str = ""
     model_version: str = ""
     made_at: datetime

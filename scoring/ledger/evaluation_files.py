@@ -1,7 +1,8 @@
 """Evaluations of a job: one record each, which is never changed.
 
-They are numbered within a partition. The name of a record has a digest of what was compared, so
-that of two commands that do the same work one record stays.
+They are numbered within a partition. Those of runs that were no longer published are apart, since
+a partition's newest evaluation is of what readers saw. The name of a record has a digest of what
+was compared, so that of two commands that do the same work one record stays.
 """
 
 import contextlib
@@ -23,7 +24,9 @@ from nightscore.schemas.manifest import Manifest, read_record
 from nightscore.schemas.partition import decode_folder, encode_folder, order_of
 from nightscore.storage.store import Store
 
-_NAME = re.compile(rf"evaluations/([^/]+)/({RUN_ID.pattern})-(\d{{6}})-([0-9a-f]+)\.json")
+_NAME = re.compile(
+    rf"evaluations/([^/]+)/(replaced/)?({RUN_ID.pattern})-(\d{{6}})-([0-9a-f]+)\.json"
+)
 INDEX_VERSION = 1
 """Raised when digests of labels are made in another way."""
 
@@ -36,21 +39,36 @@ class EvaluationFile:
     work: str
     run_id: str
     folder: str
+    is_replaced: bool = False
+    """The run's results had been replaced when they were evaluated."""
 
     @property
     def path(self) -> str:
         """Below the state folder."""
-        return evaluation_path(self.folder, self.run_id, self.number, self.work)
+        return evaluation_path(
+            self.folder, self.run_id, self.number, self.work, is_replaced=self.is_replaced
+        )
 
 
 def list_evaluations(store: Store) -> dict[str, list[EvaluationFile]]:
-    """The evaluations of each partition that has any, by its folder, oldest first."""
+    """The evaluations of what was published of each partition, by its folder, oldest first."""
+    by_folder = {}
+    for folder, files in list_all_evaluations(store).items():
+        of_published = [file for file in files if not file.is_replaced]
+        if of_published:
+            by_folder[folder] = of_published
+
+    return by_folder
+
+
+def list_all_evaluations(store: Store) -> dict[str, list[EvaluationFile]]:
+    """The same, with those of runs that had been replaced when they were evaluated."""
     by_folder: dict[str, list[EvaluationFile]] = {}
     for entry in store.list_files("evaluations"):
         match = _NAME.fullmatch(entry.path)
         if match is not None:
-            folder, run_id, number, work = match.groups()
-            file = EvaluationFile(int(number), work, run_id, folder)
+            folder, replaced, run_id, number, work = match.groups()
+            file = EvaluationFile(int(number), work, run_id, folder, bool(replaced))
             by_folder.setdefault(folder, []).append(file)
 
     return {folder: sorted(files) for folder, files in by_folder.items()}
@@ -74,7 +92,8 @@ def write_evaluation(store: Store, record: EvaluationRecord, rows: bytes) -> Eva
         The record, or that of another command which has done the same work meanwhile.
     """
     folder = encode_folder(record.partition_key, record.partition)
-    path = evaluation_path(folder, record.run_id, record.number, record.work)
+    file = EvaluationFile(record.number, record.work, record.run_id, folder, record.is_replaced)
+    path = file.path
     rows_path = path.removesuffix(".json") + ".parquet"
     located = record.model_copy(update={"rows": rows_path})
     content = located.model_dump_json(indent=2).encode()
@@ -128,30 +147,50 @@ def remember_labels(store: Store, known: Mapping[str, KnownLabels]) -> None:
         store.write_bytes(LABELS_INDEX, gzip.compress(text, 1, mtime=0))
 
 
+def evaluated_runs(
+    workspace: Workspace, values: Iterable[str | None]
+) -> dict[str, list[EvaluationFile]]:
+    """All evaluations of these partitions by their run, oldest first."""
+    by_folder = list_all_evaluations(workspace.state)
+    by_run: dict[str, list[EvaluationFile]] = {}
+
+    for folder in {workspace.folder(value) for value in values}:
+        for file in by_folder.get(folder, []):
+            by_run.setdefault(file.run_id, []).append(file)
+
+    return by_run
+
+
 def newest_of(workspace: Workspace, values: Iterable[str | None]) -> list[EvaluationFile]:
     """The newest evaluation of each run of these partitions that has one."""
-    by_folder = list_evaluations(workspace.state)
-    folders = {workspace.folder(value) for value in values}
-
-    by_run: dict[str, EvaluationFile] = {}
-    for folder in folders & by_folder.keys():
-        by_run |= {file.run_id: file for file in by_folder[folder]}
-
-    return sorted(by_run.values())
+    return sorted(files[-1] for files in evaluated_runs(workspace, values).values())
 
 
-def evaluations_of(workspace: Workspace, runs: Collection[Manifest]) -> dict[str, EvaluationRecord]:
+def evaluations_of(
+    workspace: Workspace, runs: Collection[Manifest], moment: datetime | None = None
+) -> dict[str, EvaluationRecord]:
     """The newest evaluation of the results of each of these runs that has one.
+
+    Args:
+        workspace: The job's.
+        runs: Of any partitions.
+        moment: Take the newest one that was made up to then, in UTC; None: the newest of all.
 
     Returns:
         By the run whose files the results are: of a rollback, `result_id`.
     """
-    newest = newest_of(workspace, [run.partition for run in runs])
-    wanted = {run.result_id for run in runs}
-    files = [file for file in newest if file.run_id in wanted]
+    by_run = evaluated_runs(workspace, [run.partition for run in runs])
 
-    records = read_evaluations(workspace.state, files)
-    return {record.run_id: record for record in records}
+    files: list[EvaluationFile] = []
+    for run_id in {run.result_id for run in runs} & by_run.keys():
+        files += by_run[run_id] if moment is not None else by_run[run_id][-1:]
+
+    newest = {}
+    for record in read_evaluations(workspace.state, files):
+        if moment is None or record.made_at <= moment:
+            newest[record.run_id] = record  # of a run, the oldest comes first
+
+    return newest
 
 
 def latest_evaluations(workspace: Workspace, n_partitions: int) -> list[EvaluationRecord]:

@@ -211,6 +211,17 @@ def find_writer(workspace: Workspace, value: str | None, live: Live) -> Manifest
     return None if stored is None else _as_ended(state, stored, live)
 
 
+def publications(manifests: Iterable[Manifest]) -> list[Manifest]:
+    """The runs of one partition that readers have seen, the latest publication first."""
+    published = [
+        manifest
+        for manifest in manifests
+        if manifest.status == "published" and manifest.finished_at and manifest.output.files
+    ]
+    published.sort(key=lambda m: (m.finished_at or m.started_at, m.run_id), reverse=True)
+    return published
+
+
 def find_undecided(runs: Iterable[AnyRun], fingerprint: str) -> AnyRun | None:
     """The run over the same work that a gate held or a reviewer rejected.
 

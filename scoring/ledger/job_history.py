@@ -58,6 +58,11 @@ class JobHistory:
             for value, listed in entries.items()
         }
 
+    def find(self, run_id: str) -> Manifest | None:
+        """The record of one run. None if there is none that can be read."""
+        entries = [entry for entry in self._entries if run_id_of(entry.path) == run_id]
+        return next(iter(self._read(entries)), None)
+
     def summaries(self) -> list[RunSummary]:
         """All records that can be read in short, newest run first."""
         return sorted(self._by_path.values(), key=lambda run: run.run_id, reverse=True)

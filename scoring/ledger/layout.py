@@ -16,6 +16,7 @@
         comparisons/ds=2026-11-24/<run_id>.parquet  its statistics
         evaluations/ds=2026-11-24/<run_id>-<n>-<digest>.json     predictions against labels
         evaluations/ds=2026-11-24/<run_id>-<n>-<digest>.parquet  scores and labels, without keys
+        evaluations/ds=2026-11-24/replaced/...      the same of runs that were replaced by then
         decisions/<run_id>                          the verdict on a run that was held
         leases/ds=2026-11-24                        who changes the partition now
         index/runs.json.gz                          what lists of runs need of all manifests
@@ -119,7 +120,9 @@ def comparison_table_path(folder: str, run_id: str) -> str:
     return f"comparisons/{folder}/{run_id}.parquet"
 
 
-def evaluation_path(folder: str, run_id: str, number: int, work: str) -> str:
+def evaluation_path(
+    folder: str, run_id: str, number: int, work: str, *, is_replaced: bool = False
+) -> str:
     """The comparison of a run's predictions with their labels.
 
     Args:
@@ -127,8 +130,10 @@ def evaluation_path(folder: str, run_id: str, number: int, work: str) -> str:
         run_id: Whose predictions.
         number: Counts the evaluations of the partition, from 1.
         work: Digest of what was compared: who evaluates the same has the same path.
+        is_replaced: Readers saw another run's results when this one was evaluated.
     """
-    return f"evaluations/{folder}/{run_id}-{number:06d}-{work}.json"
+    below = "replaced/" if is_replaced else ""
+    return f"evaluations/{folder}/{below}{run_id}-{number:06d}-{work}.json"
 
 
 def report_path(

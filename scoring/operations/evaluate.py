@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,16 +12,21 @@ from nightscore.errors import LabelError
 from nightscore.ledger.evaluation_files import (
     EvaluationFile,
     KnownLabels,
-    list_evaluations,
+    list_all_evaluations,
     recall_labels,
     remember_labels,
     write_evaluation,
 )
-from nightscore.ledger.live import Live
 from nightscore.ledger.output_formats import format_of
 from nightscore.ledger.run_record import new_run_id
 from nightscore.ledger.workspace import Workspace
-from nightscore.monitoring.performance.label_files import LabelFiles, find_label_files, labels_of
+from nightscore.monitoring.performance.label_files import find_label_files, labels_of
+from nightscore.monitoring.performance.partition_reading import PartitionReading, Value
+from nightscore.monitoring.performance.replaced_results import (
+    ReplacedResults,
+    find_published_run,
+    find_replaced,
+)
 from nightscore.outputs.publish import open_publisher
 from nightscore.process import installed_version, rare_collection
 from nightscore.schemas.evaluation import EvaluationRecord, LabelsRecord
@@ -32,11 +37,7 @@ from nightscore.schemas.text import counted
 if TYPE_CHECKING:
     import polars as pl
 
-    from nightscore.monitoring.performance.label_partitions import (
-        LabelPartitions,
-        PartitionLabels,
-    )
-    from nightscore.monitoring.performance.label_rows import LabelRows
+    from nightscore.monitoring.performance.label_partitions import PartitionLabels
     from nightscore.monitoring.performance.partition_outcomes import PartitionOutcomes
 
 EVALUATION_VERSION = "2"
@@ -44,8 +45,6 @@ EVALUATION_VERSION = "2"
 
 MAX_NAMED = 3
 """Partitions of labels that are named though they are not published."""
-
-Value = str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +94,14 @@ class Evaluation:
 
 
 @rare_collection()
-def evaluate(job: ScoringJob, now: datetime, start: Value = None, end: Value = None) -> Evaluation:
+def evaluate(
+    job: ScoringJob,
+    now: datetime,
+    start: Value = None,
+    end: Value = None,
+    *,
+    run_id: str | None = None,
+) -> Evaluation:
     """Evaluate the published partitions whose predictions or labels are new.
 
     Each of them gets a new record, which is never changed. If two commands evaluate the same at
@@ -106,9 +112,12 @@ def evaluate(job: ScoringJob, now: datetime, start: Value = None, end: Value = N
         now: In UTC.
         start: First partition; None: all before `end`.
         end: Last partition, included; None: all after `start`.
+        run_id: Evaluate the results of this run alone, also if they were replaced or rolled back
+            since. None: what is published now.
 
     Raises:
         LabelError: The job has no labels, or none of them can be read as the job says.
+        PartitionNotFoundError: There is no such run, or its results are gone.
         InputError: The labels' files cannot be read.
         StorageError: A store failed.
     """
@@ -117,7 +126,10 @@ def evaluate(job: ScoringJob, now: datetime, start: Value = None, end: Value = N
     if not session.has_label_files():
         return Evaluation(labels_uri=labels.uri, has_label_files=False)
 
-    pending, unchanged = session.choose(start, end)
+    if run_id is None:
+        pending, unchanged = session.choose(start, end)
+    else:
+        pending, unchanged = session.choose_run(run_id), []
 
     records: list[EvaluationRecord] = []
     problems: list[str] = []
@@ -175,7 +187,8 @@ class _Session:
         self._publisher = open_publisher(self._workspace)
         live = self._publisher.all_live()
         self._live = {value: one for value, one in live.items() if one.run_id is not None}
-        self._evaluations = list_evaluations(self._workspace.state)
+        self._replaced: ReplacedResults | None = None
+        self._evaluations = list_all_evaluations(self._workspace.state)
 
         self._digests = self._file_digests()
         self._known = recall_labels(self._workspace.state)
@@ -222,6 +235,18 @@ class _Session:
 
         return pending, unchanged
 
+    def choose_run(self, run_id: str) -> list[Value]:
+        """The partition of a run. If readers see another run's results, this one's are taken."""
+        manifest = find_published_run(self._workspace, run_id)
+        value, live = manifest.partition, self._live.get(manifest.partition)
+
+        if live is None or live.run_id != manifest.result_id:
+            self._replaced = find_replaced(self._workspace, self._publisher, manifest)
+            self._live[value] = self._replaced.live
+            self._digests = self._file_digests()
+
+        return [value]
+
     def note_digest(self, value: Value, rows: "pl.DataFrame") -> bool:
         """Note the digest of a partition's labels. Returns whether they need an evaluation."""
         content, is_done = self._compare_digests(value, rows)
@@ -254,12 +279,13 @@ class _Session:
 
     def save_digests(self) -> None:
         """Save the digests for the next call, which reads only labels that have changed."""
-        if self._known != self._known_before:
+        is_of_published = self._replaced is None
+        if is_of_published and self._known != self._known_before:
             remember_labels(self._workspace.state, self._known)
 
-    def reading(self) -> "_Reading":
+    def reading(self) -> PartitionReading:
         """A reader of the labels and the predictions."""
-        return _Reading(self._workspace, self._files, self._live)
+        return PartitionReading(self._workspace, self._files, self._live, self._replaced)
 
     def evaluate(
         self, value: Value, labels: "PartitionLabels", outcomes: "PartitionOutcomes"
@@ -281,6 +307,7 @@ class _Session:
             partition_key=job.input.partition_key,
             partition=value,
             run_id=run_id,
+            is_replaced=self._is_replaced(value),
             model_name=model.name if model else "",
             model_version=model.version if model else "",
             made_at=self._now,
@@ -316,7 +343,7 @@ class _Session:
 
         A table keeps the files of replaced runs. Elsewhere one object is replaced by the next one.
         """
-        if format_of(self._job).seal is None:
+        if self._is_replaced(value) or format_of(self._job).seal is None:
             return
 
         live = self._publisher.live(value)
@@ -328,9 +355,20 @@ class _Session:
             )
 
     def _is_done(self, value: Value, content: str) -> bool:
-        """Whether the newest record of a partition is of these labels, run and settings."""
+        """Whether the newest record is of these labels, run and settings.
+
+        Of a partition's results as they are published, or else of the run.
+        """
         done = self._evaluations.get(self._workspace.folder(value), [])
+        if self._is_replaced(value):
+            done = [file for file in done if file.run_id == self._live[value].run_id]
+        else:
+            done = [file for file in done if not file.is_replaced]
+
         return bool(done) and done[-1].work == self._work(value, content)
+
+    def _is_replaced(self, value: Value) -> bool:
+        return self._replaced is not None and self._replaced.value == value
 
     def _newest_number(self, folder: str) -> int:
         done: Sequence[EvaluationFile] = self._evaluations.get(folder, [])
@@ -371,73 +409,3 @@ class _Session:
         runs = sorted(live.run_id or "" for live in self._live.values())
         of_runs = hashlib.sha256(json.dumps(runs).encode()).hexdigest()[:16]
         return {value: f"{digest}-{of_runs}" for value, digest in digests.items()}
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """Reads labels and predictions of some partitions."""
-
-    workspace: Workspace
-    files: LabelFiles
-    live: dict[Value, Live]
-    _outcomes: "dict[Value, PartitionOutcomes]" = field(default_factory=dict)
-
-    @cached_property
-    def rows(self) -> "LabelRows":
-        """The labels, of types that fit the keys of the predictions."""
-        from nightscore.monitoring.performance.label_rows import LabelRows
-        from nightscore.monitoring.performance.prediction_rows import PredictionRows
-
-        job = self.workspace.job
-        newest = max(self.live.values(), key=lambda live: live.run_id or "")
-        predictions = PredictionRows(job, self.workspace.predictions, newest)
-        labels = labels_of(job)
-        keys = [joined for _, joined in labels.key_pairs(job.keys.columns)]
-        return LabelRows(job, labels, self.files, predictions.key_types(keys))
-
-    @cached_property
-    def partitions(self) -> "LabelPartitions":
-        """The same, by partition."""
-        from nightscore.monitoring.performance.label_partitions import LabelPartitions
-
-        return LabelPartitions(self.rows, self.files, list(self.live))
-
-    def outcomes_of(self, value: Value) -> "PartitionOutcomes":
-        """The predictions of a partition."""
-        from nightscore.monitoring.performance.partition_outcomes import find_outcomes
-        from nightscore.monitoring.performance.prediction_rows import PredictionRows
-
-        if value not in self._outcomes:
-            store = self.workspace.predictions
-            predictions = PredictionRows(self.workspace.job, store, self.live[value])
-            self._outcomes[value] = find_outcomes(self.workspace, value, predictions, self.rows)
-        return self._outcomes[value]
-
-    def labels_of(self, values: Sequence[Value]) -> "Iterator[tuple[Value, PartitionLabels]]":
-        """The labels of some partitions."""
-        labels = labels_of(self.workspace.job)
-        if labels.partition is None:
-            wanted = set(values)
-            found = self._by_key()
-            return ((value, rows) for value, rows in found if value in wanted)
-        if self.files.folder_key is not None:
-            return self.partitions.by_folder(values)
-        return self.partitions.by_column(values)
-
-    def _by_key(self) -> "Iterator[tuple[Value, PartitionLabels]]":
-        from nightscore.monitoring.performance.label_partitions import time_of
-
-        if labels_of(self.workspace.job).match != "latest_before":
-            return self.partitions.by_key(self._keys_of, self._quarantined_of)
-
-        pattern = self.workspace.job.input.partition_format
-        times = {
-            value: time_of(value, pattern, live.run_id or "") for value, live in self.live.items()
-        }
-        return self.partitions.by_time(times, self._keys_of, self._quarantined_of)
-
-    def _keys_of(self, value: Value) -> "pl.DataFrame":
-        return self.outcomes_of(value).published_keys()
-
-    def _quarantined_of(self, value: Value) -> "pl.DataFrame":
-        return self.outcomes_of(value).quarantined_keys()

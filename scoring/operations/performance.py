@@ -5,9 +5,11 @@ No row and no label is read. What came true, if it was evaluated, stands beside 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from nightscore.errors import InputError, PartitionNotFoundError
 from nightscore.ledger.evaluation_files import evaluations_of
+from nightscore.ledger.history import PartitionHistory, publications
 from nightscore.ledger.timeline import Timeline
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
@@ -117,6 +119,35 @@ def latest_performance(job: ScoringJob, n_partitions: int) -> list[PartitionPerf
     return recorded_performance_of(runs, evaluations, job.decision)
 
 
+def performance_known_at(job: ScoringJob, values: Sequence[str], moment: datetime) -> Performance:
+    """What was published at a time, what it had estimated, and what was known to have come true.
+
+    Args:
+        job: Whose partitions.
+        values: Partition values, in order.
+        moment: In UTC.
+
+    Raises:
+        PartitionNotFoundError: Nothing was published of any of them.
+        StorageError: The store does not answer.
+    """
+    workspace = Workspace(job)
+    runs = []
+    for value in values:
+        published = publications(PartitionHistory(workspace, value).runs())
+        earlier = [run for run in published if run.finished_at and run.finished_at <= moment]
+        runs += earlier[:1]
+
+    if not runs:
+        raise _nothing_published(job, values, f" before {moment:%Y-%m-%d %H:%M:%S} UTC")
+
+    evaluations = evaluations_of(workspace, runs, moment)
+    partitions = recorded_performance_of(runs, evaluations, job.decision)
+    return Performance(
+        partitions=tuple(partitions), models=(), track_records=tuple(track_records(partitions))
+    )
+
+
 def estimate_performance(job: ScoringJob, values: Sequence[str], cache: ModelCache) -> Performance:
     """The estimates for the published results of these partitions.
 
@@ -216,12 +247,15 @@ class _Estimation:
         )
 
 
-def _nothing_published(job: ScoringJob, values: Sequence[str]) -> PartitionNotFoundError:
+def _nothing_published(
+    job: ScoringJob, values: Sequence[str], then: str = ""
+) -> PartitionNotFoundError:
     found = "no partition that has been scored"
     if values:
         found = f"no published results of {show_value(values[0])}"
         if len(values) > 1:
             found += f" to {show_value(values[-1])}"
+        found += then
 
     return PartitionNotFoundError(
         "There is nothing to estimate the performance of.",

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from nightscore.errors import ConflictError, InvalidJobError, LocationNotFoundError, ScoringError
 from nightscore.inputs.partitions import find_partition
-from nightscore.ledger.history import PartitionHistory
+from nightscore.ledger.history import PartitionHistory, publications
 from nightscore.ledger.lease import Lease
 from nightscore.ledger.live import Live
 from nightscore.ledger.run_record import RunRecord
@@ -49,17 +49,6 @@ class RollbackChoice(NamedTuple):
     action: Action
     reason: str
     target: Manifest | None = None
-
-
-def publications(manifests: Sequence[Manifest]) -> list[Manifest]:
-    """The runs of one partition that readers have seen, the latest publication first."""
-    published = [
-        manifest
-        for manifest in manifests
-        if manifest.status == "published" and manifest.finished_at and manifest.output.files
-    ]
-    published.sort(key=lambda m: (m.finished_at or m.started_at, m.run_id), reverse=True)
-    return published
 
 
 def choose_target(

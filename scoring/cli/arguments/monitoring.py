@@ -1,12 +1,13 @@
 """Arguments of the commands that watch the data."""
 
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nightscore.cli.options import AsJson, CacheDir, Job, PartitionValue, Verbose
+from nightscore.cli.options import TIME_FORMATS, AsJson, CacheDir, Job, PartitionValue, Verbose
 
 
 class Format(StrEnum):
@@ -109,6 +110,14 @@ def performance(
         int,
         typer.Option(min=1, metavar="COUNT", help="Number of partitions to show, the latest ones."),
     ] = 30,
+    as_known_at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=TIME_FORMATS,
+            metavar="TIME",
+            help="Show what was published and known at this time (UTC). Default: now.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -126,7 +135,7 @@ def performance(
     """
     from nightscore.cli.commands.performance import performance as execute
 
-    execute(job, partition, (start, end), last, output, as_json, cache_dir)
+    execute(job, partition, (start, end), last, as_known_at, output, as_json, cache_dir)
 
 
 def evaluate(
@@ -138,16 +147,25 @@ def evaluate(
         str | None,
         typer.Option("--to", metavar="PARTITION", help="Last partition, included."),
     ] = None,
+    run_id: Annotated[
+        str | None,
+        typer.Option(
+            "--run-id",
+            metavar="RUN_ID",
+            help="Evaluate the results of this run, also if they were replaced or rolled back.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare published predictions with the labels that have become known.
 
     The job file says where the labels are. Partitions whose predictions and labels are the same as
-    before are left out.
+    before are left out. A run whose results were replaced can be evaluated while its files are
+    kept; the partition's newest evaluation stays that of what is published.
     """
     from nightscore.cli.commands.evaluate import evaluate_command as execute
 
-    execute(job, start, end, as_json)
+    execute(job, (start, end), run_id, as_json)
 
 
 def drift(

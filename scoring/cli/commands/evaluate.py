@@ -1,6 +1,7 @@
 """`nightscore evaluate`."""
 
 import json
+import operator
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -8,6 +9,7 @@ from operator import attrgetter
 from nightscore.cli.realised import print_records
 from nightscore.cli.resolve import load, read_range
 from nightscore.cli.show import counted, out, print_json
+from nightscore.errors import InvalidJobError
 from nightscore.operations.evaluate import Evaluation, evaluate
 from nightscore.operations.metric_history import measure_together
 from nightscore.schemas.evaluation import EvaluationRecord
@@ -15,11 +17,21 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.performance import MetricRecord
 
 
-def evaluate_command(job: str, start: str | None, end: str | None, as_json: bool) -> None:
-    """Evaluate what is new, and print it."""
+def evaluate_command(
+    job: str, between: tuple[str | None, str | None], run_id: str | None, as_json: bool
+) -> None:
+    """Evaluate what is new, or a run, and print it."""
     spec = load(job)
-    first, last = read_range(spec, start, end, "evaluate")
-    done = evaluate(spec, datetime.now(UTC), first, last)
+    if run_id is not None and any(between):
+        raise InvalidJobError(
+            "A run and a range were given.",
+            expected="a run, which is of one partition, or a range with --from and --to",
+            found=f"{run_id}, and a range",
+            next_step=spec.command("evaluate", "--run-id", run_id),
+        )
+
+    first, last = read_range(spec, *between, "evaluate")
+    done = evaluate(spec, datetime.now(UTC), first, last, run_id=run_id)
 
     if as_json:
         print_json(
@@ -44,6 +56,10 @@ def _print(spec: ScoringJob, done: Evaluation) -> None:
 
     if done.records:
         print_records(spec, done.records, _together(spec, done.records))
+
+    replaced = filter(operator.attrgetter("is_replaced"), done.records)
+    for record in replaced:
+        out.print(f"These are results of run {record.run_id}, which readers no longer see.")
 
     n_unchanged = len(done.unchanged)
     if n_unchanged:

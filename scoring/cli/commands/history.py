@@ -12,13 +12,13 @@ from nightscore.cli.resolve import load, read_value
 from nightscore.cli.show import out, print_json, print_table
 from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
 from nightscore.inputs.values import check_value
+from nightscore.ledger.history import publications
 from nightscore.ledger.workspace import Workspace
 from nightscore.monitoring.drift import statistic_catalog
 from nightscore.monitoring.drift.statistics.shared.statistic import Figure
 from nightscore.operations.history import run_history
 from nightscore.operations.metric_history import metric_history
 from nightscore.operations.report import ColumnDay, column_series, compared_columns
-from nightscore.operations.rollback import publications
 from nightscore.outputs.publish import open_publisher
 from nightscore.reports.series import sparkline
 from nightscore.schemas.dates import is_like_a_date

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from nightscore.operations.performance import (
     ModelPerformance,
     Performance,
     estimate_performance,
+    performance_known_at,
     recorded_between,
 )
 from nightscore.schemas.job import ScoringJob
@@ -37,6 +39,7 @@ def performance(
     partition: str | None,
     between: tuple[str | None, str | None],
     last: int,
+    as_known_at: datetime | None,
     output: Path | None,
     as_json: bool,
     cache_dir: Path | None,
@@ -45,7 +48,10 @@ def performance(
     spec, cache = load(job), model_cache(cache_dir)
 
     values = _values(spec, partition, between, last)
-    found = estimate_performance(spec, values, cache)
+    if as_known_at is None:
+        found = estimate_performance(spec, values, cache)
+    else:
+        found = performance_known_at(spec, values, as_known_at.replace(tzinfo=UTC))
 
     if output:
         write_page(spec, found, output)
@@ -223,6 +229,7 @@ def _value(metrics: Sequence[MetricRecord], name: str) -> float | None:
 
 def _is_known(name: str, found: Performance) -> bool:
     """Whether the metric is estimated anywhere; without any estimate, whether it came true."""
-    if found.models:
-        return any(metric_of(model.estimated, name) is not None for model in found.models)
-    return any(metric_of(partition.realised, name) is not None for partition in found.partitions)
+    partitions = found.partitions
+    if any(partition.estimated for partition in partitions):
+        return any(metric_of(partition.estimated, name) for partition in partitions)
+    return any(metric_of(partition.realised, name) for partition in partitions)

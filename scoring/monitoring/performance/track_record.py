@@ -13,6 +13,8 @@ from nightscore.schemas.model_uri import exact_uri
 from nightscore.schemas.partition import show_value
 from nightscore.schemas.performance import EstimateRecord, MetricRecord
 
+NOT_ESTIMATED = "The run has estimated nothing."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionPerformance:
@@ -53,10 +55,14 @@ class TrackRecord:
 def recorded_performance(manifest: Manifest) -> PartitionPerformance:
     """What a run itself has estimated."""
     estimate = manifest.estimate or EstimateRecord()
+    n_rows = [metric.n for metric in estimate.metrics]
+
     return PartitionPerformance(
         partition=show_value(manifest.partition),
         run_id=manifest.run_id,
         model=exact_uri(manifest.model.name, manifest.model.version),
+        n_rows=max(n_rows, default=0),
+        note="" if manifest.estimate is not None else NOT_ESTIMATED,
         estimated=estimate.metrics,
         baseline=estimate.baseline,
     )
