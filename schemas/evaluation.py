@@ -119,6 +119,8 @@ class EvaluationRecord(VersionedRecord):
     """What a reader should know: early labels, a selection, segments that are not stored."""
     rows: str = ""
     """Path of the scores and labels below the state folder. Empty: there are none."""
+    table: str = ""
+    """Path of the metrics as a table below the state folder. Empty: there is none."""
 
     def metric(self, name: str) -> MetricRecord | None:
         """The metric of this name. None: it was not computed."""

@@ -16,7 +16,12 @@ from datetime import datetime
 from typing import Any
 
 from nightscore.errors import ConflictError, LocationNotFoundError, ScoringError
-from nightscore.ledger.layout import LABELS_INDEX, RUN_ID, evaluation_path
+from nightscore.ledger.layout import (
+    LABELS_INDEX,
+    RUN_ID,
+    evaluation_path,
+    metrics_table_path,
+)
 from nightscore.ledger.manifest_files import map_records
 from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.evaluation import EvaluationRecord
@@ -80,13 +85,16 @@ def read_evaluations(store: Store, files: Sequence[EvaluationFile]) -> list[Eval
     return [record for record in records if record is not None]
 
 
-def write_evaluation(store: Store, record: EvaluationRecord, rows: bytes) -> EvaluationRecord:
-    """Write the rows of an evaluation, then its record, which completes it.
+def write_evaluation(
+    store: Store, record: EvaluationRecord, rows: bytes, table: bytes
+) -> EvaluationRecord:
+    """Write the rows of an evaluation and its table, then its record, which completes it.
 
     Args:
         store: The state folder.
-        record: Its `rows` is set here.
+        record: Its `rows` and `table` are set here.
         rows: A Parquet file of scores and labels.
+        table: A Parquet file of its metrics.
 
     Returns:
         The record, or that of another command which has done the same work meanwhile.
@@ -95,10 +103,13 @@ def write_evaluation(store: Store, record: EvaluationRecord, rows: bytes) -> Eva
     file = EvaluationFile(record.number, record.work, record.run_id, folder, record.is_replaced)
     path = file.path
     rows_path = path.removesuffix(".json") + ".parquet"
-    located = record.model_copy(update={"rows": rows_path})
+    table_path = metrics_table_path(path)
+    located = record.model_copy(update={"rows": rows_path, "table": table_path})
     content = located.model_dump_json(indent=2).encode()
 
     store.write_bytes(rows_path, rows)
+    store.write_bytes(table_path, table)
+
     try:
         if store.capabilities.can_create:
             store.create(path, content)

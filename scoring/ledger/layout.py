@@ -16,6 +16,7 @@
         comparisons/ds=2026-11-24/<run_id>.parquet  its statistics
         evaluations/ds=2026-11-24/<run_id>-<n>-<digest>.json     predictions against labels
         evaluations/ds=2026-11-24/<run_id>-<n>-<digest>.parquet  scores and labels, without keys
+        performance/ds=2026-11-24/<run_id>-<n>-<digest>.parquet  the metrics, for people
         evaluations/ds=2026-11-24/replaced/...      the same of runs that were replaced by then
         decisions/<run_id>                          the verdict on a run that was held
         leases/ds=2026-11-24                        who changes the partition now
@@ -134,6 +135,16 @@ def evaluation_path(
     """
     below = "replaced/" if is_replaced else ""
     return f"evaluations/{folder}/{below}{run_id}-{number:06d}-{work}.json"
+
+
+def metrics_table_path(evaluation: str) -> str:
+    """The metrics of an evaluation as a table.
+
+    Args:
+        evaluation: Path of its record.
+    """
+    name = evaluation.removeprefix("evaluations/").removesuffix(".json")
+    return f"performance/{name}.parquet"
 
 
 def report_path(

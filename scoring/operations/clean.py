@@ -292,7 +292,7 @@ def _list(workspace: Workspace, publisher: Publisher, oldest_s: float) -> _Liste
         by_kind.setdefault(entry.path.partition("/")[0], []).append(entry)
 
     monitoring: list[Entry] = []
-    for kind in ("profiles", "drift", "comparisons", "evaluations", "reports"):
+    for kind in ("profiles", "drift", "comparisons", "evaluations", "performance", "reports"):
         monitoring += by_kind.get(kind, [])
 
     writes_in_place = format_of(workspace.job).writes_in_place

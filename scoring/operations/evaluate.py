@@ -292,6 +292,7 @@ class _Session:
     ) -> EvaluationRecord:
         """Compare the predictions of a partition with its labels, and write the record."""
         from nightscore.monitoring.performance.label_partitions import time_of
+        from nightscore.monitoring.performance.metrics_table import metrics_table
 
         job, folder = self._job, self._workspace.folder(value)
         run_id = self._live[value].run_id or ""
@@ -336,7 +337,8 @@ class _Session:
             notes=realised.notes,
         )
 
-        return write_evaluation(self._workspace.state, record, realised.rows)
+        table = metrics_table(record, outcomes.manifest)
+        return write_evaluation(self._workspace.state, record, realised.rows, table)
 
     def _check_still_live(self, value: Value) -> None:
         """Refuse predictions that were replaced while they were read.

@@ -616,10 +616,13 @@ def test_evaluations_stay_as_long_as_their_results(bare_lake: Lake) -> None:
     store = state_store(job)
     orphan = record.rows.replace(record.run_id, "01a2095c-1262-7217-9c92-00000000ffff")
     store.write_bytes(orphan, b"of a run without record")
+    orphan_table = orphan.replace("evaluations/", "performance/")
+    store.write_bytes(orphan_table, b"of the same")
 
     later = datetime.now(UTC) + timedelta(days=60)
-    assert clean(job, later, timedelta(days=1), delete=True) == [orphan]
+    assert sorted(clean(job, later, timedelta(days=1), delete=True)) == [orphan, orphan_table]
     assert store.exists(record.rows)
+    assert store.exists(record.table)
 
 
 PROBLEMS = {

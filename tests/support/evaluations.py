@@ -37,4 +37,4 @@ def evaluation(day: str, auc: Band, **fields: Any) -> EvaluationRecord:
 
 def recorded(job: ScoringJob, day: str, auc: Band, **fields: Any) -> EvaluationRecord:
     """The same in the job's state folder."""
-    return write_evaluation(state_store(job), evaluation(day, auc, **fields), b"")
+    return write_evaluation(state_store(job), evaluation(day, auc, **fields), b"", b"")
