@@ -95,7 +95,7 @@ COMMANDS = {
     "baseline": Command(
         "monitoring:baseline",
         WATCH,
-        "baseline flight_delay --from train.parquet",
+        "baseline flight_delay --from holdout.parquet --label late",
         changes_data=True,
     ),
     "performance": Command("monitoring:performance", WATCH, "performance flight_delay --last 14"),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from nightscore.cli.show import out, print_json, print_table
 from nightscore.monitoring.performance.realised_wording import SHOWN, notes_of, show_realised
+from nightscore.operations.judge_evaluations import JudgedEvaluation
 from nightscore.operations.metric_history import MetricDay
 from nightscore.reports.series import sparkline
 from nightscore.schemas.evaluation import EvaluationRecord
@@ -30,9 +31,7 @@ def print_records(
     if together:
         by_name = {metric.name: metric for metric in together}
         cells = {name: show_realised(by_name.get(name)) for name in names}
-        rows.append(
-            {"partition": "all", "rows": f"{together[0].n:,}", "labelled": "", "notes": ""} | cells
-        )
+        rows.append(_total_row(records) | cells)
 
     print_table(
         f"What came true for {spec.name}", ("partition", "rows", "labelled", *names, "notes"), rows
@@ -59,6 +58,41 @@ def _row(record: EvaluationRecord, names: Sequence[str]) -> dict[str, str]:
         **{name: show_realised(record.metric(name)) for name in names},
         "notes": "; ".join(notes_of(record)),
     }
+
+
+def _total_row(records: Sequence[EvaluationRecord]) -> dict[str, str]:
+    """The rows of all matured partitions."""
+    n_matured, n_rows, n_labelled = 0, 0, 0
+
+    for record in records:
+        if record.is_matured:
+            n_matured += 1
+            n_rows += record.counts.predictions
+            n_labelled += record.counts.labelled + record.counts.acted_on
+
+    return {
+        "partition": "all",
+        "rows": f"{n_rows:,}",
+        "labelled": f"{n_labelled / n_rows:.1%}" if n_rows else "",
+        "notes": "" if n_matured == len(records) else f"{n_matured} matured partitions",
+    }
+
+
+def print_judged(judged: Sequence[JudgedEvaluation]) -> None:
+    """Print which matured partitions are worse than the bound of `gates.estimated`."""
+    is_worse = False
+    for one in judged:
+        if one.severity == "ok":
+            continue
+
+        is_worse = True
+
+        partition = show_value(one.record.partition)
+        found = f"{one.metric.name} {show_realised(one.metric)}"
+        out.print(f"{partition} is {one.severity}: {found}; expected {one.expected}.")
+
+    if judged and not is_worse:
+        out.print(f"{judged[-1].metric.name} is within the bound of gates.estimated.")
 
 
 def _weighted_row(record: EvaluationRecord, names: Sequence[str]) -> dict[str, str]:

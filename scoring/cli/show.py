@@ -19,6 +19,9 @@ WIDE = 200
 MIN_COLUMN_WIDTH = 7
 """Of a table on average. Narrower ones fold every date and every number."""
 
+MAX_NAME_WIDTH = 14
+"""Names of rows up to this width, such as dates, are not folded."""
+
 FOLDED_ROWS = 500
 """In longer tables, lines that are too long for the terminal are left to it."""
 
@@ -66,10 +69,18 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any
         return
 
     for column in columns:
-        table.add_column(column, overflow="fold")
+        is_whole = column == columns[0] and _has_short_names(column, rows)
+        table.add_column(column, overflow="fold", no_wrap=is_whole)
+
     for row in rows:
         table.add_row(*(str(row[column]) for column in columns))
     out.print(table)
+
+
+def _has_short_names(column: str, rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether the column's values need no folding, as dates do not."""
+    widths = (cell_len(printable(str(row[column]))) for row in rows)
+    return max(widths, default=0) <= MAX_NAME_WIDTH
 
 
 def _print_long(table: Table, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:

@@ -96,6 +96,15 @@ def record_baseline(
             next_step="name data with rows: --from a folder of Parquet files",
         )
 
+    if label and label not in data.schema:
+        raise InputError(
+            "The data for the baseline have no such label.",
+            uri,
+            expected=f"the column {label}",
+            found=", ".join(data.schema),
+            next_step="name the column with the true outcome: --label COLUMN",
+        )
+
     with tempfile.TemporaryDirectory(prefix="nightscore-baseline-") as scratch:
         scoring = _Scoring(_baseline_job(job, data, scratch, label), data, model, facts, pool)
 

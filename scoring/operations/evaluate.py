@@ -83,9 +83,10 @@ class Evaluation:
             return
 
         partitions = counted(len(self.problems), "partition")
+        others = "; the others were" if self.records or self.unchanged else ""
 
         raise LabelError(
-            f"{partitions} could not be evaluated; the others were.",
+            f"{partitions} could not be evaluated{others}.",
             self.labels_uri,
             problems=self.problems,
             next_step="correct the labels, or the section `labels` of the job file; then "

@@ -75,9 +75,11 @@ def test_the_payload_says_what_where_and_what_to_do_next(bare_lake: Lake) -> Non
         "nightscore.notify": "true",
     }
     payload = event.payload
-    assert payload["subject"] == "test 2024-03-02: realised roc_auc critical: 0.6 (0.55 to 0.65)"
+    assert (
+        payload["subject"] == "test 2024-03-02: realised roc_auc critical: 0.600 (0.550 to 0.650)"
+    )
     assert payload["text"].splitlines() == [
-        "• 2024-03-02: critical (was ok). roc_auc 0.6 (0.55 to 0.65) of 100 labelled rows, "
+        "• 2024-03-02: critical (was ok). roc_auc 0.600 (0.550 to 0.650) of 100 labelled rows, "
         "expected roc_auc of at least 0.7",
         "",
         "What came true of predictions that are published. Look:",

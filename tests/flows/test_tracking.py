@@ -58,7 +58,9 @@ def test_what_came_true_is_added_to_runs_and_their_models(registry: str) -> None
         "realised/labelled_share": 0.9,
     }
     version = client.get_model_version("hgb_binary", "1")
-    assert version.tags["nightscore.realised"] == "2024-03-02: roc_auc 0.75 (0.7 to 0.8); 90 rows"
+    assert (
+        version.tags["nightscore.realised"] == "2024-03-02: roc_auc 0.750 (0.700 to 0.800); 90 rows"
+    )
     if logged_model:
         model_id = version.source.removeprefix("models:/").split("/")[0]
         of_model_itself = client.get_logged_model(model_id).metrics

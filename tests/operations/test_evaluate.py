@@ -15,7 +15,12 @@ from sklearn.metrics import brier_score_loss, mean_absolute_error, roc_auc_score
 import nightscore.operations.evaluate as module
 from nightscore.cli.app import build_app
 from nightscore.cli.realised import print_records
-from nightscore.errors import CorruptFileError, InvalidJobError, LabelError
+from nightscore.errors import (
+    CorruptFileError,
+    InvalidJobError,
+    LabelError,
+    PartitionNotFoundError,
+)
 from nightscore.ledger import evaluation_files
 from nightscore.ledger.fingerprint import fingerprint
 from nightscore.ledger.layout import state_store
@@ -407,6 +412,13 @@ def test_all_that_is_wrong_with_the_columns_is_named(bare_lake: Lake) -> None:
         one_day(bare_lake, wrong, known_at="seen", acted_on="acted")
     assert len(caught.value.problems) == 2
 
+    for path in ("part-0.parquet", "part-1.parquet"):
+        write_labels(bare_lake, labels, path)
+    with pytest.raises(LabelError) as caught:
+        evaluate(labelled_job(bare_lake, labels={"column": "outcome"}), NOW)
+    (problem,) = caught.value.problems
+    assert "and 1 other file like it: has no outcome" in problem, "said once for all files"
+
 
 LATE = pl.col("late")
 OTHER_TYPES = {
@@ -495,7 +507,9 @@ def test_an_unknown_class_is_an_error_and_stops_no_other_day(bare_lake: Lake) ->
     assert [record.partition for record in done.records] == [DAYS[0], DAYS[2]]
     with pytest.raises(LabelError) as caught:
         done.check()
+    assert "the others were" in caught.value.what
     assert f"{DAYS[1]}: 3 labels of no class" in caught.value.problems[0]
+    assert "expected 0, 1" in caught.value.problems[0]
     assert "7: 3 labels" in caught.value.problems[0]
     assert evaluate(job, NOW).problems, "it is looked at again"
 
@@ -670,5 +684,8 @@ def test_by_command(bare_lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "3 partitions have no new predictions or labels" in call("evaluate", str(path))
 
     assert call("history", str(path), "roc_auc").count("2024-03-0") == 3
+    assert call("history", str(path), "AUC") == call("history", str(path), "roc_auc")
+    with pytest.raises(PartitionNotFoundError, match="Nothing was known of roc_auc by then"):
+        call("history", str(path), "roc_auc", "--as-known-at", "2024-03-05")
     days = json.loads(call("history", str(path), "roc_auc", "--last", "1", "--json"))
     assert [day["partition"] for day in days] == [DAYS[2]]

@@ -78,7 +78,7 @@ def baseline(
         str,
         typer.Option(
             metavar="COLUMN",
-            help="Column with the true outcome. Later scores then say what rate to expect.",
+            help="Column with the true outcome, from which `nightscore performance` estimates.",
         ),
     ] = "",
     as_json: AsJson = False,
@@ -87,7 +87,8 @@ def baseline(
 ) -> None:
     """Profile data under the job's model, and log the profile with the model version.
 
-    Runs are compared with this baseline.
+    Runs are compared with this baseline. With --label, it also says how right the model is by
+    score. Take hold-out data for that: a model knows its training data too well.
     """
     from nightscore.cli.commands.baseline import baseline as execute
 
@@ -101,10 +102,10 @@ def performance(
         typer.Argument(metavar="PARTITION", help="Only this partition, with all metrics."),
     ] = None,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="PARTITION", help="First value to show.")
+        str | None, typer.Option("--from", metavar="PARTITION", help="First partition to show.")
     ] = None,
     end: Annotated[
-        str | None, typer.Option("--to", metavar="PARTITION", help="Last value to show.")
+        str | None, typer.Option("--to", metavar="PARTITION", help="Last partition to show.")
     ] = None,
     last: Annotated[
         int,

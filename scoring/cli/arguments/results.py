@@ -74,15 +74,15 @@ def history(
         typer.Option(
             formats=TIME_FORMATS,
             metavar="TIME",
-            help="For a metric: what was known at this time (UTC). Default: what is known now.",
+            help="For a metric: what `evaluate` had found by this time (UTC). Default: by now.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the results of a partition, newest first; or how a column drifted, by partition.
+    """List the results of a partition, newest first; or a column's drift or a metric over time.
 
-    For a partition: what readers see now, and what a rollback can restore. For a metric: what
-    `evaluate` has found, by partition.
+    For a partition: what readers see now, and what a rollback can restore. For a column: how it
+    differed. For a metric: what `evaluate` has found.
     """
     from nightscore.cli.commands.history import history as execute
 

@@ -26,6 +26,10 @@ def baseline(
         document = {"name": name, "version": version}
         print_json(document | {"sha256": recorded.sha256, "columns": recorded.n_columns})
     else:
+        of_label = f" and the label {label}" if label else ""
         out.print(
-            f"{recorded.version} has a baseline of {recorded.n_columns} columns, {recorded.sha256}"
+            f"{recorded.version} has a baseline of {recorded.n_columns} columns{of_label}, "
+            f"{recorded.sha256}"
         )
+        if label:
+            out.print(f"Estimates, also of past partitions: {spec.command('performance')}")

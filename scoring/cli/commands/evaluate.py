@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 
-from nightscore.cli.realised import print_records
+from nightscore.cli.realised import print_judged, print_records
 from nightscore.cli.resolve import load, read_range
 from nightscore.cli.show import counted, out, print_json
 from nightscore.errors import InvalidJobError
 from nightscore.operations.evaluate import Evaluation, evaluate
+from nightscore.operations.judge_evaluations import judge_evaluations
 from nightscore.operations.metric_history import measure_together
 from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.job import ScoringJob
@@ -56,6 +57,7 @@ def _print(spec: ScoringJob, done: Evaluation) -> None:
 
     if done.records:
         print_records(spec, done.records, _together(spec, done.records))
+        print_judged(judge_evaluations(spec, done.records))
 
     replaced = filter(operator.attrgetter("is_replaced"), done.records)
     for record in replaced:
@@ -69,6 +71,8 @@ def _print(spec: ScoringJob, done: Evaluation) -> None:
         out.print("Nothing is published in this range.")
     if done.n_elsewhere:
         out.print(f"{done.describe_elsewhere()}.")
+    if done.records or n_unchanged:
+        out.print(f"Beside what was estimated: {spec.command('performance')}")
 
 
 def _together(spec: ScoringJob, records: Sequence[EvaluationRecord]) -> list[MetricRecord]:

@@ -13,9 +13,11 @@ from nightscore.cli.show import out, print_json, print_table
 from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
 from nightscore.inputs.values import check_value
 from nightscore.ledger.history import publications
+from nightscore.ledger.timeline import recorded_values
 from nightscore.ledger.workspace import Workspace
 from nightscore.monitoring.drift import statistic_catalog
 from nightscore.monitoring.drift.statistics.shared.statistic import Figure
+from nightscore.monitoring.performance.estimates.wording import LABELS, metric_name
 from nightscore.operations.history import run_history
 from nightscore.operations.metric_history import metric_history
 from nightscore.operations.report import ColumnDay, column_series, compared_columns
@@ -26,6 +28,7 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import show_value
 
 SHOWN_DAYS = 30
+EXAMPLE_DAY = "2024-02-29"
 SEEN = "seen now"
 RESTORED = "restored above"
 """Readers see these results again, by the rollback that is listed as seen."""
@@ -38,12 +41,13 @@ def history(
     """Print the results of a partition, how a column drifted, or a metric."""
     spec = load(job)
     moment = None if as_known_at is None else as_known_at.replace(tzinfo=UTC)
-    metric_days = metric_history(spec, subject, moment)
+    metric = metric_name(subject)
+    metric_days = metric_history(spec, metric, moment)
     if metric_days:
-        print_metric(spec, subject, metric_days[-(last or SHOWN_DAYS) :], as_json=as_json)
+        print_metric(spec, metric, metric_days[-(last or SHOWN_DAYS) :], as_json=as_json)
         return
-    if as_known_at is not None:
-        say("--as-known-at has no effect here: no evaluation of that time has this metric.")
+    if moment is not None:
+        _check_known_by(spec, metric, moment)
 
     series = column_series(spec, subject, last or SHOWN_DAYS)
 
@@ -53,6 +57,26 @@ def history(
         if last is not None:
             say("--last has no effect here: all results of the partition are shown.")
         _print_results(spec, subject, as_json=as_json)
+
+
+def _check_known_by(spec: ScoringJob, metric: str, moment: datetime) -> None:
+    """Whether a metric was known only later; of anything else, a time says nothing."""
+    later = metric_history(spec, metric)
+
+    if not later:
+        say(f"--as-known-at has no effect here: {metric} is no metric of an evaluation.")
+        return
+
+    first = min(day.made_at for day in later)
+
+    raise PartitionNotFoundError(
+        f"Nothing was known of {metric} by then.",
+        f"{spec.output.uri}.nightscore/evaluations",
+        expected=f"a time after {first:%Y-%m-%d %H:%M:%S} UTC, when `evaluate` made the first of "
+        "these records",
+        found=f"--as-known-at {moment:%Y-%m-%d %H:%M:%S} UTC",
+        next_step=spec.command("history", metric),
+    )
 
 
 def _print_results(spec: ScoringJob, partition: str, *, as_json: bool) -> None:
@@ -105,7 +129,9 @@ def _unknown(spec: ScoringJob, partition: str) -> PartitionNotFoundError:
     if is_like_a_date(partition):
         check_value(spec, partition, "history")
 
-    example = f"{datetime.now(UTC):{spec.input.partition_format}}"
+    recorded = recorded_values(Workspace(spec))
+    example = show_value(recorded[-1]) if recorded else EXAMPLE_DAY
+
     columns = compared_columns(spec)
     near = difflib.get_close_matches(partition, columns, n=3, cutoff=0.6)
     found = partition
@@ -116,11 +142,15 @@ def _unknown(spec: ScoringJob, partition: str) -> PartitionNotFoundError:
     if near:
         found += f"; near: {', '.join(near)}"
         next_step = spec.command("history", near[0])
+    elif metric_name(partition) in LABELS:
+        found += ", a metric, of which `evaluate` has no record"
+        next_step = f"`{spec.command('evaluate')}` compares predictions with labels"
 
     return PartitionNotFoundError(
         "There are no results of this partition, and no profiled column or metric of this name.",
         f"{spec.output.uri}.nightscore/runs",
-        expected=f"a partition such as {example}, or a column that recent runs have profiled",
+        expected=f"a partition such as {example}, a column that recent runs have profiled, or a "
+        "metric that `evaluate` has found, such as roc_auc",
         found=found,
         next_step=next_step,
     )

@@ -18,9 +18,13 @@ from nightscore.monitoring.performance.estimates.wording import (
     metric_of,
     show_band,
     show_metric,
-    show_number,
+    show_value,
 )
-from nightscore.monitoring.performance.track_record import PartitionPerformance, show_record
+from nightscore.monitoring.performance.track_record import (
+    PartitionPerformance,
+    is_within,
+    show_record,
+)
 from nightscore.operations.performance import (
     ModelPerformance,
     Performance,
@@ -131,13 +135,20 @@ def _names(partition: PartitionPerformance) -> list[str]:
 def _metric_row(partition: PartitionPerformance, name: str) -> dict[str, str]:
     estimated = metric_of(partition.estimated, name)
     baseline = metric_of(partition.baseline, name)
+
+    notes = []
+    if _is_outside(partition, name):
+        notes.append("outside the band")
+    if estimated is not None and estimated.note:
+        notes.append(estimated.note)
+
     return {
         "metric": LABELS.get(name, name),
-        "estimated": "" if estimated is None else show_number(estimated.value),
+        "estimated": "" if estimated is None else show_value(estimated),
         "95 % band": "" if estimated is None else show_band(estimated),
         "came true": _came_true(partition, name),
-        "baseline": "" if baseline is None else show_number(baseline.value),
-        "note": "" if estimated is None else estimated.note,
+        "baseline": "" if baseline is None else show_value(baseline),
+        "note": "; ".join(notes),
     }
 
 
@@ -147,23 +158,19 @@ def _print_several(spec: ScoringJob, found: Performance) -> None:
 
     rows = []
     for partition in found.partitions:
-        cells = _cells(partition.estimated, shown)
+        rows.append(_estimated_row(partition, shown))
 
-        for name in shown:
-            realised = _came_true(partition, name)
-            if realised:
-                label = LABELS.get(name, name)
-                cells[label] = f"{cells[label]}, came true {realised}".removeprefix(", ")
-
-        note = partition.note or _notes(partition.estimated, shown)
-        count = show_count(partition.n_rows) if partition.estimated else ""
-        rows.append({"partition": partition.partition, "rows": count, **cells, "note": note})
+        if partition.realised:
+            rows.append(_realised_row(partition, shown))
 
     for model in found.models:
         rows += _model_rows(model, shown)
 
     columns = ("partition", "rows", *labels, "note")
     print_table(f"Estimated performance of {spec.name}, with 95 % bands", columns, rows)
+
+    for text in _explanations(found, shown):
+        out.print(text)
 
     for record in found.track_records:
         if record.metric in shown:
@@ -172,19 +179,76 @@ def _print_several(spec: ScoringJob, found: Performance) -> None:
     out.print(CONCEPT_DRIFT)
 
 
-def _came_true(partition: PartitionPerformance, name: str) -> str:
-    """The realised value; empty if it is not known."""
+def _estimated_row(partition: PartitionPerformance, shown: Sequence[str]) -> dict[str, str]:
+    notes = map(_in_short, _notes(partition.estimated, shown))
+
+    return {
+        "partition": partition.partition,
+        "rows": show_count(partition.n_rows) if partition.estimated else "",
+        **_cells(partition.estimated, shown),
+        "note": "not estimated" if partition.note else "; ".join(dict.fromkeys(notes)),
+    }
+
+
+def _realised_row(partition: PartitionPerformance, shown: Sequence[str]) -> dict[str, str]:
+    """What came true, below its estimate."""
+    notes = []
+
+    outside = [LABELS.get(name, name) for name in shown if _is_outside(partition, name)]
+    if outside:
+        notes.append(f"outside the band: {', '.join(outside)}")
+
+    share = partition.labelled_share
+    if share is not None and share < 1:
+        notes.append(f"{share:.1%} labelled")
+
+    return {
+        "partition": "  came true" if partition.is_matured else "  so far",
+        "rows": show_count(max(metric.n for metric in partition.realised)),
+        **_cells(partition.realised, shown),
+        "note": "; ".join(notes),
+    }
+
+
+def _is_outside(partition: PartitionPerformance, name: str) -> bool:
+    """Whether the metric came true outside the band of its estimate."""
+    estimate = metric_of(partition.estimated, name)
     value = _value(partition.realised, name)
-    if value is None:
+
+    if estimate is None or value is None or not show_band(estimate):
+        return False
+
+    return partition.is_matured and not is_within(estimate, value)
+
+
+def _in_short(note: str) -> str:
+    """The note of a table's row. Below the table stands the whole."""
+    return note.split(":")[0]
+
+
+def _explanations(found: Performance, shown: Sequence[str]) -> list[str]:
+    """The notes of all rows, each once."""
+    texts: dict[str, None] = {}
+    for partition in found.partitions:
+        if partition.note:
+            texts[f"not estimated: {partition.note}"] = None
+        texts.update(dict.fromkeys(_notes(partition.estimated, shown)))
+    return list(texts)
+
+
+def _came_true(partition: PartitionPerformance, name: str) -> str:
+    """The realised value and its band; empty if it is not known."""
+    metric = metric_of(partition.realised, name)
+    if metric is None or metric.value is None:
         return ""
-    return show_number(value) if partition.is_matured else f"{show_number(value)} so far"
+    return show_metric(metric) if partition.is_matured else f"{show_metric(metric)} so far"
 
 
 def _print_coverage(partition: PartitionPerformance) -> None:
     if partition.labelled_share is None:
         return
 
-    known = f"{partition.labelled_share:.1%} of the labels are known"
+    known = f"{partition.labelled_share:.1%} of the rows have labels"
     if not partition.is_matured:
         known += ", and more are to come: early labels may be a selection"
     out.print(known)
@@ -217,9 +281,9 @@ def _cells(metrics: Sequence[MetricRecord], shown: Sequence[str]) -> dict[str, s
     return cells
 
 
-def _notes(metrics: Sequence[MetricRecord], shown: Sequence[str]) -> str:
+def _notes(metrics: Sequence[MetricRecord], shown: Sequence[str]) -> list[str]:
     notes = [metric.note for metric in metrics if metric.name in shown and metric.note]
-    return "; ".join(dict.fromkeys(notes))
+    return list(dict.fromkeys(notes))
 
 
 def _value(metrics: Sequence[MetricRecord], name: str) -> float | None:

@@ -76,7 +76,8 @@ def labels_of(job: ScoringJob) -> Labels:
             "The job does not say where its labels are.",
             job.given_as,
             expected="a section `labels` with uri and column",
-            next_step="add it to the job file; README.md has an example",
+            next_step=f"add it, such as `labels: {{uri: URI, column: COLUMN, partition: "
+            f"{{column: {job.input.partition_key}}}}}`",
         )
     return job.labels
 

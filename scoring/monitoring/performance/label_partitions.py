@@ -251,10 +251,17 @@ def time_of(value: Value, pattern: str, run_id: str) -> datetime:
 
 def _published_again(places: Mapping[str, Sequence[str]]) -> LabelError:
     examples = list(places.items())[:MAX_NAMED]
+
+    problems = []
+    for key, values in examples:
+        named = ", ".join(sorted(values)[:MAX_NAMED])
+        more = f" and {len(values) - MAX_NAMED:,} more" if len(values) > MAX_NAMED else ""
+        problems.append(f"{key}: again in {named}{more}")
+
     return LabelError(
         "Some labelled keys are published in more than one partition.",
         expected="a partition for each label",
-        problems=[f"{key}: again in {', '.join(values)}" for key, values in examples],
+        problems=problems,
         next_step="name the column with the partition as labels.partition; or set "
         "labels.match: latest_before and labels.observed_at",
     )

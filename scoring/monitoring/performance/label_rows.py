@@ -19,6 +19,7 @@ from nightscore.monitoring.performance.label_files import LabelFiles
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.labels import Labels
 from nightscore.schemas.partition import InputFile
+from nightscore.schemas.text import counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -193,7 +194,7 @@ class LabelRows:
         return sources
 
     def _check_columns(self) -> None:
-        problems: list[str] = []
+        paths: dict[str, list[str]] = {}
         wanted = sorted(set(self._sources.values()))
 
         for path, footer in self._footers.items():
@@ -202,13 +203,12 @@ class LabelRows:
             repeated = [name for name in wanted if names.count(name) > 1]
 
             if missing:
-                problems.append(
-                    f"{path}: has no {', '.join(missing)}; it has {', '.join(names)}"
-                    f"{_in_folders(missing, footer.file)}"
-                )
+                lack = f"has no {', '.join(missing)}; it has {', '.join(names)}"
+                paths.setdefault(lack + _in_folders(missing, footer.file), []).append(path)
             if repeated:
-                problems.append(f"{path}: has several columns {', '.join(repeated)}")
+                paths.setdefault(f"has several columns {', '.join(repeated)}", []).append(path)
 
+        problems = [f"{_first_and_number(alike)}: {wrong}" for wrong, alike in paths.items()]
         self._raise_if(
             problems, "Some files of labels do not have each column that the job names once."
         )
@@ -285,6 +285,13 @@ def _in_folders(missing: Sequence[str], file: InputFile) -> str:
     if not named:
         return ""
     return f"; {', '.join(named)} only names its folder: write the column into the file, too"
+
+
+def _first_and_number(paths: Sequence[str]) -> str:
+    """The first path, and how many files are like it."""
+    if len(paths) == 1:
+        return paths[0]
+    return f"{paths[0]} and {counted(len(paths) - 1, 'other file')} like it"
 
 
 def _as_utc(column: "pl.Expr", zone: str | None) -> "pl.Expr":

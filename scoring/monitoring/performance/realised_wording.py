@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from nightscore.monitoring.performance.estimates.wording import show_metric
 from nightscore.schemas.evaluation import EvaluationRecord, Task
 from nightscore.schemas.performance import MetricRecord
 
@@ -19,9 +20,7 @@ def show_realised(metric: MetricRecord | None) -> str:
         return ""
     if metric.value is None:
         return metric.note or "not known"
-    if metric.low is None or metric.high is None:
-        return f"{metric.value:.4g}"
-    return f"{metric.value:.4g} ({metric.low:.3g} to {metric.high:.3g})"
+    return show_metric(metric)
 
 
 def notes_of(record: EvaluationRecord) -> list[str]:

@@ -30,6 +30,8 @@ LABELS: Mapping[str, str] = {
     "calibration_intercept": "calibration intercept",
 }
 """What people read, in the order in which they see it."""
+COUNTS = ("tp", "fp", "fn", "tn")
+"""Metrics that are numbers of rows."""
 HEADLINE = ("roc_auc", "rmse")
 """The metrics that a run's pages show."""
 OVER_TIME = ("roc_auc", "log_loss", "accuracy", "f1", "value", "mae", "rmse", "bias")
@@ -39,6 +41,12 @@ CONCEPT_DRIFT = (
     "sees concept drift, a changed relation between features and label: only labels show it."
 )
 """Said wherever people read estimates."""
+
+
+def metric_name(text: str) -> str:
+    """The name of the metric that people read as this: `AUC` is `roc_auc`. Else the text itself."""
+    by_label = {label.lower(): name for name, label in LABELS.items()}
+    return by_label.get(text.lower(), text)
 
 
 def metric_of(metrics: Sequence[MetricRecord], name: str) -> MetricRecord | None:
@@ -55,18 +63,29 @@ def show_number(value: float | None) -> str:
     return f"{value:.3f}" if abs(value) >= 0.01 or not value else f"{value:.2g}"
 
 
+def show_value(metric: MetricRecord) -> str:
+    """The value. Numbers of rows are whole."""
+    return _show(metric, metric.value)
+
+
 def show_band(metric: MetricRecord) -> str:
     """The 95 % band; empty: there is none."""
     if metric.low is None or metric.high is None:
         return ""
-    return f"{show_number(metric.low)} to {show_number(metric.high)}"
+    return f"{_show(metric, metric.low)} to {_show(metric, metric.high)}"
 
 
 def show_metric(metric: MetricRecord) -> str:
     """The value and its band."""
     band = show_band(metric)
-    value = show_number(metric.value)
+    value = show_value(metric)
     return f"{value} ({band})" if band else value
+
+
+def _show(metric: MetricRecord, value: float | None) -> str:
+    if metric.name in COUNTS and value is not None:
+        return f"{value:,.0f}"
+    return show_number(value)
 
 
 def headlines(estimate: EstimateRecord | None) -> list[tuple[str, str]]:
