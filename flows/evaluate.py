@@ -12,7 +12,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from nightscore.errors import InvalidJobError, LabelError
+from nightscore.errors import LabelError
 from nightscore.flows.failures import tell_of_failure
 from nightscore.flows.outcome import fail_with_reason
 from nightscore.flows.parameters import (
@@ -36,6 +36,7 @@ from nightscore.flows.ui.evaluation_page import (
 from nightscore.flows.ui.failure_text import what_failed
 from nightscore.flows.ui.log import forward_engine_log
 from nightscore.flows.ui.performance_event import emit_performance_event
+from nightscore.inputs.values import backwards
 from nightscore.ledger.evaluation_files import latest_evaluations
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.evaluate import Evaluation
@@ -90,12 +91,7 @@ async def evaluate(
 def _range(spec: ScoringJob, start: date | None, end: date | None) -> tuple[str | None, str | None]:
     """The first and last partition value; None: no bound."""
     if start is not None and end is not None and end < start:
-        raise InvalidJobError(
-            "The range ends before it starts.",
-            expected="a first date that is not after the last",
-            found=f"{start} to {end}",
-            next_step=f"evaluate {end} to {start}",
-        )
+        raise backwards(start, end, f"evaluate {end} to {start}")
 
     pattern = spec.input.partition_format
     first = None if start is None else start.strftime(pattern)

@@ -112,9 +112,8 @@ def _metric_lines(
         "| --- | ---: | ---: | ---: | ---: | --- |",
     ]
 
-    for partition, row in zip(reversed(partitions), reversed(figures.rows), strict=True):
-        share = "" if partition.labelled_share is None else f"{partition.labelled_share:.1%}"
-        cells = (row.partition, row.estimated, row.realised, row.error, share, row.note)
+    for row in reversed(figures.rows):
+        cells = (row.partition, row.estimated, row.realised, row.error, row.labelled, row.note)
         lines.append(f"| {' | '.join(map(escaped, cells))} |")
 
     return [*lines, ""]

@@ -10,7 +10,7 @@ from nightscore.cli.messages import command_line, say
 from nightscore.errors import InvalidJobError, PartitionNotFoundError
 from nightscore.inputs.jobfile import load_job
 from nightscore.inputs.partitions import parse_value
-from nightscore.inputs.values import check_value, is_written_as_format, respelled
+from nightscore.inputs.values import backwards, check_value, is_written_as_format, respelled
 from nightscore.models.cache import ModelCache, default_cache
 from nightscore.schemas.dates import is_like_a_date, nearest_date, readings
 from nightscore.schemas.job import ScoringJob
@@ -57,12 +57,7 @@ def read_range(
 
     pattern = spec.input.partition_format
     if first and last and order_of(last, pattern) < order_of(first, pattern):
-        raise InvalidJobError(
-            "The range ends before it starts.",
-            expected="a first value that is not after the last",
-            found=f"{first} to {last}",
-            next_step=spec.command(command, "--from", last, "--to", first),
-        )
+        raise backwards(first, last, spec.command(command, "--from", last, "--to", first))
 
     return first, last
 

@@ -20,6 +20,22 @@ DAYS_AGO = {"today": 0, "now": 0, "yesterday": 1}
 _DIGITS = re.compile(r"\d+")
 
 
+def backwards(first: object, last: object, next_step: str) -> InvalidJobError:
+    """The error of a range whose end is before its start.
+
+    Args:
+        first: Date or partition value, as it is shown.
+        last: As it is shown.
+        next_step: What to do instead.
+    """
+    return InvalidJobError(
+        "The range ends before it starts.",
+        expected="a first value that is not after the last",
+        found=f"{first} to {last}",
+        next_step=next_step,
+    )
+
+
 def check_value(job: ScoringJob, value: str | None, command: str = "run") -> None:
     """Refuse a value that must be a typing error, before anything is recorded.
 

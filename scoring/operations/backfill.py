@@ -14,6 +14,7 @@ from typing import Literal, get_args
 from nightscore.errors import InvalidJobError, ScoringError
 from nightscore.inputs.input_folders import list_input
 from nightscore.inputs.partitions import find_partitions, parse_value, partition_date
+from nightscore.inputs.values import backwards
 from nightscore.ledger.job_history import JobHistory
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
@@ -159,12 +160,7 @@ def dates_between(start: date, end: date) -> list[date]:
         InvalidJobError: The end is before the start.
     """
     if end < start:
-        raise InvalidJobError(
-            "The range of dates ends before it starts.",
-            expected="a first date that is not after the last",
-            found=f"{start} to {end}",
-            next_step="swap --from and --to",
-        )
+        raise backwards(start, end, "swap --from and --to")
 
     return [start + timedelta(days=i) for i in range((end - start).days + 1)]
 

@@ -9,6 +9,7 @@ from nightscore.monitoring.performance.estimates.wording import (
 from nightscore.operations.performance import ModelPerformance, Performance
 from nightscore.reports.performance_page import performance_page
 from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.text import counted
 
 
 def read_performance_page(job: ScoringJob, performance: Performance) -> str:
@@ -24,8 +25,8 @@ def read_performance_page(job: ScoringJob, performance: Performance) -> str:
 
 def _describe(model: ModelPerformance) -> str:
     """All partitions of a model version together, beside its baseline."""
-    partitions = "partition" if model.n_partitions == 1 else "partitions"
-    parts = [f"{model.n_rows:,} rows in {model.n_partitions} {partitions}"]
+    partitions = counted(model.n_partitions, "partition")
+    parts = [f"{counted(model.n_rows, 'row')} in {partitions}"]
 
     for name in HEADLINE:
         estimated = metric_of(model.estimated, name)

@@ -8,6 +8,7 @@ from nightscore.monitoring.performance.estimates.wording import (
     metric_of,
     show_band,
     show_number,
+    show_value,
 )
 from nightscore.monitoring.performance.realised_wording import SHOWN, notes_of
 from nightscore.monitoring.performance.track_record import PartitionPerformance
@@ -219,7 +220,7 @@ def _metric_row(
 def _show(metric: MetricRecord | None) -> Cell:
     if metric is None:
         return Cell()
-    return Cell(show_number(metric.value), show_band(metric))
+    return Cell(show_value(metric), show_band(metric))
 
 
 def _calibration_row(one: CalibrationBinRecord) -> CalibrationRow:

@@ -9,6 +9,7 @@ from nightscore.monitoring.performance.estimates.wording import (
     show_band,
     show_metric,
     show_number,
+    show_share,
 )
 from nightscore.monitoring.performance.track_record import (
     PartitionPerformance,
@@ -28,6 +29,8 @@ class PerformanceRow:
     realised: str
     error: str
     """Estimated minus realised."""
+    labelled: str
+    """Share of the predictions whose label is known."""
     note: str
 
 
@@ -86,6 +89,7 @@ def _row(partition: PartitionPerformance, name: str) -> PerformanceRow:
         estimated="" if estimate is None else show_metric(estimate),
         realised="" if truth is None else show_metric(truth),
         error=_show_error(estimate, truth),
+        labelled=show_share(partition.labelled_share),
         note="; ".join(note for note in notes if note),
     )
 

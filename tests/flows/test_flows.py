@@ -392,7 +392,7 @@ def test_a_single_partition_has_its_page(lake: Lake, job_file: str) -> None:
 def test_nonsense_is_refused_early(lake: Lake, job_file: str) -> None:
     backwards = finish(backfill(job_file, date(2024, 1, 2), date(2024, 1, 1), return_state=True))
     assert backwards.is_failed()
-    assert backwards.message.startswith("The range of dates ends before it starts.")
+    assert backwards.message.startswith("The range ends before it starts.")
     state = finish(backfill(job_file, date(2020, 1, 1), date(2024, 1, 1), return_state=True))
     assert state.is_failed()
     assert "confirm with max_partitions = 1462" in state.message

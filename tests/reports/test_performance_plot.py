@@ -5,7 +5,9 @@ from dataclasses import replace
 
 from nightscore.monitoring.performance.track_record import PartitionPerformance
 from nightscore.reports.performance_figures import known_metrics
+from nightscore.reports.performance_page import performance_page
 from nightscore.reports.performance_plot import draw_performance
+from nightscore.schemas.evaluation import CoverageRecord
 from nightscore.schemas.performance import MetricRecord
 
 
@@ -88,3 +90,18 @@ def test_without_labels_or_without_estimates_the_rest_is_drawn() -> None:
         "came true: 12.500 on 2026-11-25 to 12.500 on 2026-11-25"
     )
     assert known_metrics([], ("roc_auc",)) == []
+
+
+def test_how_many_labels_are_known_at_which_age() -> None:
+    early, late = CoverageRecord(days=1, share=0.2), CoverageRecord(days=7, share=0.9)
+    matured = replace(DAYS[0], coverage=(early, late), labelled_share=0.9)
+    known_sooner = early.model_copy(update={"share": 0.4})
+    young = replace(DAYS[1], coverage=(known_sooner,), labelled_share=0.4)
+
+    html = performance_page("t", [matured, young, DAYS[2]], [])
+    assert "3 of 3 partitions have been compared with labels." in html
+    assert (
+        "Labels known by age: 30.0% after 1 day (2 partitions), 90.0% after 7 days (1 partition)."
+    ) in html
+    assert '<td class="n">40.0%</td>' in html
+    assert "by age" not in performance_page("t", DAYS, []), "labels have no time"

@@ -18,11 +18,13 @@ from nightscore.monitoring.performance.estimates.wording import (
     metric_of,
     show_band,
     show_metric,
+    show_share,
     show_value,
 )
 from nightscore.monitoring.performance.track_record import (
     PartitionPerformance,
     is_within,
+    show_coverage,
     show_record,
 )
 from nightscore.operations.performance import (
@@ -32,6 +34,7 @@ from nightscore.operations.performance import (
     performance_known_at,
     recorded_between,
 )
+from nightscore.schemas.base_record import Stored
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.performance import MetricRecord
 
@@ -99,10 +102,10 @@ def _values(
 def _document(found: Performance) -> dict[str, Any]:
     def as_document(record: Any) -> dict[str, Any]:
         fields = asdict(record)
-        for name in ("estimated", "baseline", "realised"):
+        for name in ("estimated", "baseline", "realised", "coverage"):
             if name in fields:
-                metrics: Sequence[MetricRecord] = fields[name]
-                fields[name] = [json.loads(metric.model_dump_json()) for metric in metrics]
+                records: Sequence[Stored] = fields[name]
+                fields[name] = [json.loads(one.model_dump_json()) for one in records]
         return fields
 
     return {
@@ -176,6 +179,10 @@ def _print_several(spec: ScoringJob, found: Performance) -> None:
         if record.metric in shown:
             out.print(f"{LABELS.get(record.metric, record.metric)}: {show_record(record)}")
 
+    coverage = show_coverage(found.partitions)
+    if coverage:
+        out.print(coverage)
+
     out.print(CONCEPT_DRIFT)
 
 
@@ -200,7 +207,7 @@ def _realised_row(partition: PartitionPerformance, shown: Sequence[str]) -> dict
 
     share = partition.labelled_share
     if share is not None and share < 1:
-        notes.append(f"{share:.1%} labelled")
+        notes.append(f"{show_share(share)} labelled")
 
     return {
         "partition": "  came true" if partition.is_matured else "  so far",
@@ -248,10 +255,14 @@ def _print_coverage(partition: PartitionPerformance) -> None:
     if partition.labelled_share is None:
         return
 
-    known = f"{partition.labelled_share:.1%} of the rows have labels"
+    known = f"{show_share(partition.labelled_share)} of the rows have labels"
     if not partition.is_matured:
         known += ", and more are to come: early labels may be a selection"
     out.print(known)
+
+    coverage = show_coverage([partition])
+    if coverage:
+        out.print(coverage)
 
 
 def _model_rows(model: ModelPerformance, shown: Sequence[str]) -> list[dict[str, Any]]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from nightscore.monitoring.performance.estimates.binary import OF_THRESHOLD
 from nightscore.monitoring.performance.estimates.wording import show_number
 from nightscore.schemas.decision import Decision
-from nightscore.schemas.evaluation import EvaluationRecord
+from nightscore.schemas.evaluation import CoverageRecord, EvaluationRecord
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.model_uri import exact_uri
 from nightscore.schemas.partition import show_value
 from nightscore.schemas.performance import EstimateRecord, MetricRecord
+from nightscore.schemas.text import counted
 
 NOT_ESTIMATED = "The run has estimated nothing."
 
@@ -35,6 +36,8 @@ class PartitionPerformance:
     """What came true, by the newest evaluation of these results. Empty: there is none."""
     labelled_share: float | None = None
     """Share of the predictions whose label is known in that evaluation."""
+    coverage: tuple[CoverageRecord, ...] = ()
+    """The same by the age of the predictions, if it is known when labels became known."""
     is_matured: bool = False
     """All labels should be known by then. Early ones may be a selection."""
 
@@ -90,6 +93,7 @@ def with_outcomes(
         partition,
         realised=same,
         labelled_share=evaluation.counts.share,
+        coverage=evaluation.coverage,
         is_matured=evaluation.is_matured,
     )
 
@@ -133,10 +137,31 @@ def show_record(record: TrackRecord | None) -> str:
     if record is None:
         return "No partition has both an estimate and all its labels yet."
 
-    partitions = "partition" if record.n_partitions == 1 else "partitions"
     tendency = "too high" if record.mean_error > 0 else "too low"
+    partitions = counted(record.n_partitions, "matured partition")
+
     return (
-        f"{record.n_within} of {record.n_partitions} matured {partitions} came true within the "
+        f"{record.n_within} of {partitions} came true within the "
         f"band; estimates were off by {show_number(record.mean_absolute_error)} on average, "
         f"on balance {show_number(abs(record.mean_error))} {tendency}."
     )
+
+
+def show_coverage(partitions: Iterable[PartitionPerformance]) -> str:
+    """How many labels are known at which age of the predictions, as a sentence.
+
+    Each share is the mean of the partitions that have reached this age. Empty: the labels do not
+    say when they became known.
+    """
+    shares: dict[float, list[float]] = {}
+    for partition in partitions:
+        for one in partition.coverage:
+            shares.setdefault(one.days, []).append(one.share)
+
+    parts = []
+    for days, found in sorted(shares.items()):
+        age = "1 day" if days == 1 else f"{days:g} days"
+        mean = statistics.fmean(found)
+        parts.append(f"{mean:.1%} after {age} ({counted(len(found), 'partition')})")
+
+    return f"Labels known by age: {', '.join(parts)}." if parts else ""

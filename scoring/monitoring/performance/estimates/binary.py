@@ -18,6 +18,7 @@ from nightscore.monitoring.performance.estimates.placement import (
     Placement,
     predicted_positive,
 )
+from nightscore.monitoring.performance.metrics.intervals import Z_95
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.performance import MetricRecord
 
@@ -32,8 +33,6 @@ OUTCOMES = ("tp", "fp", "fn", "tn")
 OF_THRESHOLD = ("accuracy", "precision", "recall", "f1", "value", *OUTCOMES)
 LARGE_SHARE = 0.1
 """Of the expected positive rows in one bin. The order within it decides the average precision."""
-SIGMAS = 1.959964
-"""Standard errors of a normal 95 % band to each side."""
 
 
 def estimate_metrics(
@@ -116,7 +115,7 @@ def _record(name: str, estimate: Estimate, n_rows: int, notes: Mapping[str, str]
 
 
 def _band(name: str, estimate: Estimate, n_rows: int) -> tuple[float, float]:
-    margins = SIGMAS * estimate.error
+    margins = Z_95 * estimate.error
 
     # Cases that are undefined, which are NaN, have no part in it.
     low = float(np.fmin.reduce(estimate.value - margins, axis=None))

@@ -68,6 +68,11 @@ def show_value(metric: MetricRecord) -> str:
     return _show(metric, metric.value)
 
 
+def show_share(share: float | None) -> str:
+    """As a percentage; empty: it is not known."""
+    return "" if share is None else f"{share:.1%}"
+
+
 def show_band(metric: MetricRecord) -> str:
     """The 95 % band; empty: there is none."""
     if metric.low is None or metric.high is None:

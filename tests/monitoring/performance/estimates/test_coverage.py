@@ -6,11 +6,11 @@ import pytest
 from nightscore.monitoring.performance.estimates.binary import (
     LEAST_LABELLED,
     OF_DECISIONS,
-    SIGMAS,
 )
 from nightscore.monitoring.performance.estimates.expected import expected_metrics
 from nightscore.monitoring.performance.estimates.expected_errors import expected_errors
 from nightscore.monitoring.performance.estimates.regression import ESTIMATED_ERRORS, bands
+from nightscore.monitoring.performance.metrics.intervals import Z_95
 from tests.monitoring.performance.estimates.made_days import SHAPES, make_days, realised
 from tests.monitoring.performance.estimates.made_errors import make_error_days
 
@@ -30,7 +30,7 @@ def covered(
     for name, (value, error) in expected_metrics(days.bins).items():
         truth = came_true[name]
         is_known = np.isfinite(truth)
-        is_in = np.abs(value - truth) <= SIGMAS * error
+        is_in = np.abs(value - truth) <= Z_95 * error
         shares[name] = float(is_in[is_known].mean())
     return shares
 
