@@ -40,6 +40,8 @@ RUNS_PER_PAGE = 1_000
 METRICS_PER_BATCH = 1_000
 """Metrics that are logged at once: MLflow's limit."""
 REALISED = "realised/"
+REALISED_EARLY = "realised_early/"
+"""Of partitions that have not matured, whose labels may be a selection."""
 """How the names of metrics begin that labels have shown."""
 REALISED_TAG = "nightscore.realised"
 """Tag of a model version: what came true of the latest matured partition."""
@@ -264,24 +266,25 @@ def _realised_metrics(record: EvaluationRecord, model_id: str | None) -> list[An
     values = {metric.name: metric.value for metric in record.metrics}
     values |= {"labelled_rows": record.counts.labelled, "labelled_share": record.counts.share}
     when = _milliseconds(record.made_at)
+    group = REALISED if record.is_matured else REALISED_EARLY
 
     metrics = []
     for name, value in values.items():
         if value is not None:
-            key = _realised_name(name)
+            key = group + _realised_name(name)
             metrics.append(Metric(key, value, when, record.number, model_id=model_id))
 
     return metrics
 
 
 def _realised_name(name: str) -> str:
-    """A name that MLflow allows: `precision[late]` is `realised/precision/late`."""
+    """A name that MLflow allows: `precision[late]` is `precision/late`."""
     metric, bracket, rest = name.partition("[")
     if not bracket:
-        return f"{REALISED}{metric}"
+        return metric
 
     class_name = re.sub(r"[^\w -]", "_", rest.removesuffix("]")) or "_"
-    return f"{REALISED}{metric}/{class_name}"
+    return f"{metric}/{class_name}"
 
 
 def _known_model_id(uri: str, record: EvaluationRecord) -> str | None:

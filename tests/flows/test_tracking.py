@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nightscore.flows.tracking import track, track_evaluations
+from nightscore.flows.tracking import _realised_metrics, track, track_evaluations
 from nightscore.schemas.evaluation import OutcomeCounts
 from nightscore.schemas.performance import MetricRecord
 from tests.support.evaluations import evaluation
@@ -57,6 +57,9 @@ def test_what_came_true_is_added_to_runs_and_their_models(registry: str) -> None
         "realised/labelled_rows": 90,
         "realised/labelled_share": 0.9,
     }
+    early_names = {metric.key for metric in _realised_metrics(early, None)}
+    assert early_names >= {"realised_early/roc_auc", "realised_early/labelled_share"}
+    assert not any(name.startswith("realised/") for name in early_names)
     version = client.get_model_version("hgb_binary", "1")
     assert (
         version.tags["nightscore.realised"] == "2024-03-02: roc_auc 0.750 (0.700 to 0.800); 90 rows"

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 import nightscore.operations.evaluate as module
 from nightscore.cli.commands.evaluate import _print
 from nightscore.errors import LabelError
+from nightscore.monitoring.performance import label_rows
+from nightscore.monitoring.performance.column_kinds import ColumnKind, kind_of
 from nightscore.monitoring.performance.label_partitions import time_of
 from nightscore.operations.evaluate import evaluate
 from nightscore.operations.metric_history import metric_history
@@ -159,3 +162,23 @@ def test_models_of_two_kinds_are_printed_and_not_added_up(
     assert "rmse" in table
     assert "roc_auc" in table
     assert "\nall" not in table
+
+
+def test_types_of_many_files_are_looked_at_once(
+    bare_lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = labelled_job(bare_lake)
+    rows = predictions(10)
+    for n, day in enumerate(DAYS):
+        publish(job, day, rows, n=n)
+    for i in range(20):
+        write_labels(bare_lake, labels_of(rows, DAY), f"part-{i}.parquet")
+    looked_at = []
+
+    def note(dtype: pa.DataType) -> ColumnKind:
+        looked_at.append(dtype)
+        return kind_of(dtype)
+
+    monkeypatch.setattr(label_rows, "kind_of", note)
+    assert len(evaluate(job, NOW).records) == 3
+    assert len(looked_at) < 10, "not once for each file and partition"

@@ -89,6 +89,7 @@ class LabelRows:
             footer.file.path: footer for footer in read_footers(files.store, files.files)
         }
 
+        self._kinds_by_source: dict[str, dict[str, ColumnKind]] = {}
         self._sources = self._name_columns()
         self._check_columns()
         self._types = self._choose_types(key_types)
@@ -262,11 +263,12 @@ class LabelRows:
 
     def _kinds(self, source: str) -> dict[str, ColumnKind]:
         """The kinds of a column, each once, by the type's name."""
-        kinds: dict[str, ColumnKind] = {}
-        for footer in self._footers.values():
-            kind = kind_of(footer.schema.field(source).type)
-            kinds[kind.shown] = kind
-        return kinds
+        if source not in self._kinds_by_source:
+            # Each partition asks again, and there may be thousands of files.
+            types = {footer.schema.field(source).type for footer in self._footers.values()}
+            kinds = map(kind_of, types)
+            self._kinds_by_source[source] = {kind.shown: kind for kind in kinds}
+        return self._kinds_by_source[source]
 
     def _raise_if(self, problems: Collection[str], what: str) -> None:
         if problems:
