@@ -28,7 +28,7 @@ class JudgedEvaluation:
     """The bound, in words."""
     severity: Severity
     """`critical`: the whole 95 % band is worse than the bound. `warning`: the value is worse, and
-    the band reaches what is allowed. `ok`: neither."""
+    the band reaches what is allowed, or there is none. `ok`: neither."""
     was: Severity
     """By the partition's own evaluation before, else by the nearest partition before it."""
 
@@ -134,13 +134,14 @@ class _History:
 def _severity(
     metric: MetricRecord, value: float, bound: float, *, less_is_better: bool
 ) -> Severity:
-    if less_is_better:
-        best = value if metric.low is None else metric.low
-        is_worse, is_surely_worse = value > bound, best > bound
-    else:
-        best = value if metric.high is None else metric.high
-        is_worse, is_surely_worse = value < bound, best < bound
+    best = metric.low if less_is_better else metric.high
+    is_worse = value > bound if less_is_better else value < bound
+    if not is_worse:
+        return "ok"
 
-    if is_surely_worse:
-        return "critical"
-    return "warning" if is_worse else "ok"
+    # Without a band nobody knows how far off the value may be.
+    if best is None:
+        return "warning"
+
+    is_surely_worse = best > bound if less_is_better else best < bound
+    return "critical" if is_surely_worse else "warning"

@@ -28,7 +28,8 @@ BOUND = {"estimated": {"metric": "roc_auc", "min": 0.7}}
         ((0.71, 0.66, 0.76), "ok"),
         (UNSURE, "warning"),
         (BAD, "critical"),
-        ((0.6, None, None), "critical"),
+        ((0.6, None, None), "warning"),
+        ((0.8, None, None), "ok"),
     ],
 )
 def test_only_a_band_wholly_below_the_bound_is_critical(

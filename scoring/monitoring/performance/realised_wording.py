@@ -34,4 +34,15 @@ def notes_of(record: EvaluationRecord) -> list[str]:
         "null labels": counts.null_labels,
     }
     shown = [f"{n:,} {what}" for what, n in named.items() if n]
-    return [*shown, *record.notes]
+    return [*shown, *record.notes, *_notes_of_values(record)]
+
+
+def _notes_of_values(record: EvaluationRecord) -> list[str]:
+    """What is said of the values in tables, such as why they have no band."""
+    names: dict[str, list[str]] = {}
+    for name in SHOWN[record.task]:
+        metric = record.metric(name)
+        if metric is not None and metric.value is not None and metric.note:
+            names.setdefault(metric.note, []).append(name)
+
+    return [f"{', '.join(some)}: {note}" for note, some in names.items()]

@@ -20,8 +20,12 @@ from nightscore.monitoring.performance.metrics.intervals import (
     margin_of,
     wilson_interval,
 )
-from nightscore.monitoring.performance.metrics.means import mean_of_rows
-from nightscore.monitoring.performance.metrics.probability import NO_PROBABILITY, surprise
+from nightscore.monitoring.performance.metrics.means import blocks_of_rows, mean_of_rows
+from nightscore.monitoring.performance.metrics.probability import (
+    NO_PROBABILITY,
+    surprise,
+    without_band,
+)
 from nightscore.monitoring.performance.metrics.ranked_scores import Codes
 from nightscore.monitoring.performance.metrics.records import (
     TOO_FEW,
@@ -192,10 +196,15 @@ def _log_loss(probabilities: Floats, label: Codes, weights: Floats | None) -> Me
     if why:
         return unknown("log_loss", n_rows, why)
 
-    def losses(rows: slice) -> Floats:
+    def of_class(rows: slice) -> Floats:
         places = label[rows].astype(np.int64)[:, None]
-        return surprise(np.take_along_axis(probabilities[rows], places, axis=1)[:, 0])
+        return np.take_along_axis(probabilities[rows], places, axis=1)[:, 0]
 
-    mean = mean_of_rows(losses, n_rows, weights)
+    blocks = blocks_of_rows(n_rows)
+    n_impossible = sum(int(np.count_nonzero(of_class(rows) == 0)) for rows in blocks)
+
+    mean = mean_of_rows(lambda rows: surprise(of_class(rows)), n_rows, weights)
     interval = mean.interval(log_interval)
-    return known("log_loss", mean.value, n_rows, interval, "" if interval else TOO_FEW)
+    record = known("log_loss", mean.value, n_rows, interval, "" if interval else TOO_FEW)
+
+    return without_band(record, n_impossible)

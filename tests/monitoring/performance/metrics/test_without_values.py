@@ -123,8 +123,22 @@ def test_probabilities_of_0_that_came_true_are_counted() -> None:
     score[:2] = (0.0, 1.0)
     record = measure(score, LABELS)["log_loss"]
 
-    assert record.note == "2 rows are of a class that was given a probability of 0"
+    assert record.note == "no band: 2 rows are of a class that was given a probability of 0"
     assert record.value is not None
+    assert (record.low, record.high) == (None, None)
+
+
+def test_several_classes_with_probabilities_of_0_that_came_true() -> None:
+    probabilities = np.tile([1.0, 0.0, 0.0], (100, 1))
+    label = np.array([0] * 99 + [2])
+    records = class_metrics(
+        np.zeros(100, np.int64), label, ["a", "b", "c"], probabilities=probabilities
+    )
+    (record,) = [one for one in records if one.name == "log_loss"]
+
+    assert record.note == "no band: 1 row is of a class that was given a probability of 0"
+    assert record.value == pytest.approx(-np.log(np.finfo(float).eps) / 100)
+    assert (record.low, record.high) == (None, None)
 
 
 @pytest.mark.parametrize(
