@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from nightscore.operations.backfill import BackfillItem, BackfillPlan
     from nightscore.operations.baseline import Baseline
     from nightscore.operations.notebook import Job, JobRun, JobRuns, Report
+    from nightscore.operations.notebook_performance import Evaluations, PerformancePage
     from nightscore.operations.plan import PlannedRun
     from nightscore.schemas.job import ScoringJob
     from nightscore.schemas.manifest import Manifest
@@ -44,10 +45,12 @@ __all__ = [
     "BackfillItem",
     "BackfillPlan",
     "Baseline",
+    "Evaluations",
     "Job",
     "JobRun",
     "JobRuns",
     "Manifest",
+    "PerformancePage",
     "PlannedRun",
     "Pool",
     "Report",
@@ -69,10 +72,12 @@ _MODULES = {
     "BackfillItem": "nightscore.operations.backfill",
     "BackfillPlan": "nightscore.operations.backfill",
     "Baseline": "nightscore.operations.baseline",
+    "Evaluations": "nightscore.operations.notebook_performance",
     "Job": "nightscore.operations.notebook",
     "JobRun": "nightscore.operations.notebook",
     "JobRuns": "nightscore.operations.notebook",
     "Manifest": "nightscore.schemas.manifest",
+    "PerformancePage": "nightscore.operations.notebook_performance",
     "PlannedRun": "nightscore.operations.plan",
     "Pool": "nightscore.engine.pool",
     "Report": "nightscore.operations.notebook",

@@ -12,32 +12,33 @@ Elsewhere the same objects print as text.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
-from html import escape
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from nightscore.errors import PartitionNotFoundError
 from nightscore.inputs.jobfile import load_job
 from nightscore.inputs.partitions import parse_value
+from nightscore.inputs.values import backwards
 from nightscore.models.cache import ModelCache, default_cache
 from nightscore.monitoring.drift.wording import verdict_text
 from nightscore.operations import api
+from nightscore.operations.evaluate import evaluate
+from nightscore.operations.notebook_performance import Evaluations, PerformancePage
 from nightscore.operations.notebook_progress import shown_progress
+from nightscore.operations.notebook_tables import html_frame, html_table, text_table
+from nightscore.operations.performance import estimate_performance, recorded_between
+from nightscore.operations.performance_page import read_performance_page
 from nightscore.operations.report import newest_report, read_report, reported_run
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.model_uri import named_model, short_model_name
-from nightscore.schemas.partition import DEFAULT_MAX_PARTITIONS, show_value
+from nightscore.schemas.partition import DEFAULT_MAX_PARTITIONS, order_of, show_value
 from nightscore.schemas.text import printable
 
 if TYPE_CHECKING:
     import polars as pl
 
-PAGE_HEIGHT_PX = 640
-"""Of a report inside a notebook. It scrolls."""
-LEFT = 'style="text-align: left"'
-"""Jupyter sets cells to the right."""
 COLUMNS = ("partition", "status", "rows", "scored", "quarantined", "model", "seconds", "drift")
 """What the table of several runs shows of each."""
 
@@ -63,17 +64,8 @@ class Report:
         return f"{_title(self.manifest)}: drift {verdict}"
 
     def _repr_html_(self) -> str:
-        """The page in a frame of its own, so that its styles and the notebook's do not meet.
-
-        No script runs in it. It has the notebook's origin, since browsers may leave a frame without
-        one blank.
-        """
-        style = f"width: 100%; height: {PAGE_HEIGHT_PX}px; border: 0"
-        page, title = escape(self.html), escape(repr(self))
-        return (
-            f'<iframe srcdoc="{page}" title="{title}" style="{style}" '
-            'sandbox="allow-same-origin"></iframe>'
-        )
+        """The page, in a frame of its own."""
+        return html_frame(self.html, repr(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +135,7 @@ class JobRun:
     def _repr_html_(self) -> str:
         """A row for each fact."""
         rows = [[name, text] for name, text in self._facts().items()]
-        return _html_table(_title(self.manifest), [], rows)
+        return html_table(_title(self.manifest), [], rows)
 
 
 class JobRuns(Sequence[JobRun]):
@@ -173,18 +165,12 @@ class JobRuns(Sequence[JobRun]):
 
     def __repr__(self) -> str:
         """A line for each run."""
-        rows = [list(COLUMNS), *self._rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-        lines = []
-        for row in rows:
-            cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
-            lines.append("  ".join(cells).rstrip())
-        return "\n".join(lines)
+        return text_table(COLUMNS, self._rows())
 
     def _repr_html_(self) -> str:
         """A row for each run."""
         n_runs = len(self._runs)
-        return _html_table(f"{n_runs} run{'s' if n_runs != 1 else ''}", COLUMNS, self._rows())
+        return html_table(f"{n_runs} run{'s' if n_runs != 1 else ''}", COLUMNS, self._rows())
 
     def _rows(self) -> list[list[str]]:
         return [_summary(run.manifest) for run in self._runs]
@@ -296,15 +282,70 @@ class Job:
         Raises:
             PartitionNotFoundError: No run of the partition has compared its columns.
         """
-        folder, value = self._cache_dir, parse_value(self._value(partition))
-        cache = default_cache() if folder is None else ModelCache(Path(folder).absolute())
+        value, cache = parse_value(self._value(partition)), self._cache()
         manifest = newest_report(self.spec, reported_run(self.spec, value, run_id), cache)
         return Report(manifest, read_report(self.spec, manifest, cache))
+
+    def evaluate(
+        self,
+        start: str | date | None = None,
+        end: str | date | None = None,
+        *,
+        run_id: str | None = None,
+    ) -> Evaluations:
+        """Compare published predictions with the labels that have become known.
+
+        A partition that cannot be evaluated does not raise: what is wrong is shown.
+
+        Args:
+            start: First partition; None: all before `end`.
+            end: Last partition, included; None: all after `start`.
+            run_id: Only the results of this run, also if they were replaced or rolled back.
+
+        Raises:
+            LabelError: The job has no labels, or none of them can be read as the job says.
+        """
+        first, last = self._range(start, end)
+        return Evaluations(evaluate(self.spec, datetime.now(UTC), first, last, run_id=run_id))
+
+    def performance(
+        self, start: str | date | None = None, end: str | date | None = None, *, last: int = 30
+    ) -> PerformancePage:
+        """Estimates for published partitions, and what came true of them.
+
+        Args:
+            start: First partition; None: all before `end`.
+            end: Last partition, included; None: all after `start`.
+            last: At most so many partitions, the latest ones.
+
+        Raises:
+            PartitionNotFoundError: Nothing is published.
+            InputError: Nothing can be estimated, and nothing has come true; with what to do.
+        """
+        values = recorded_between(self.spec, *self._range(start, end), last)
+        found = estimate_performance(self.spec, values, self._cache())
+        return PerformancePage(found, read_performance_page(self.spec, found))
 
     def __repr__(self) -> str:
         """What the job scores, with which model."""
         job = self.spec
         return f"Job({job.name}: {job.input.uri} by {job.model} to {job.output.uri})"
+
+    def _cache(self) -> ModelCache:
+        folder = self._cache_dir
+        return default_cache() if folder is None else ModelCache(Path(folder).absolute())
+
+    def _range(
+        self, start: str | date | None, end: str | date | None
+    ) -> tuple[str | None, str | None]:
+        """First and last partition value; None: no bound."""
+        first = None if start is None else self._value(start)
+        last = None if end is None else self._value(end)
+
+        pattern = self.spec.input.partition_format
+        if first and last and order_of(last, pattern) < order_of(first, pattern):
+            raise backwards(first, last, f"give {last} as start and {first} as end")
+        return first, last
 
     def _value(self, partition: str | date | None) -> str:
         """The text of a partition value."""
@@ -355,20 +396,3 @@ def _summary(manifest: Manifest) -> list[str]:
         f"{manifest.measures.total_s:.1f}",
         verdict_text(manifest.drift) if manifest.drift is not None else "",
     ]
-
-
-def _html_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th {LEFT}>{escape(name)}</th>" for name in header)
-    lines = []
-    for row in rows:
-        cells = "".join(f"<td {LEFT}>{_html(cell)}</td>" for cell in row)
-        lines.append(f"<tr>{cells}</tr>")
-    heading = f"<thead><tr>{head}</tr></thead>" if head else ""
-    caption = f"<caption><b>{escape(title)}</b></caption>"
-    return f"<table>{caption}{heading}<tbody>{''.join(lines)}</tbody></table>"
-
-
-def _html(text: str) -> str:
-    """A text of one line or several."""
-    lines = [escape(printable(line)) for line in text.split("\n")]
-    return lines[0] if len(lines) == 1 else f"<pre>{'<br>'.join(lines)}</pre>"
