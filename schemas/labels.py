@@ -27,7 +27,8 @@ class LabelPartition(Record):
 
     column: ColumnName
     """The column, or the `<column>=<value>/` folder of the files, that has the partition's value.
-    Dates are compared as `input.partition_format` writes them."""
+    Folders count, even if a file has the column, too. Dates are compared as
+    `input.partition_format` writes them, in the time zone of their column, if it has one."""
 
 
 class Labels(Record):

@@ -247,7 +247,8 @@ def newest_evaluations(store: Store, moment: datetime | None) -> list[Evaluation
 
     for record in read_evaluations(store, everything):
         known = newest.get(record.partition)
-        is_newer = known is None or record.number > known.number
+        # Two commands that saw different labels may give one number: the last one counts.
+        is_newer = known is None or record.number >= known.number
 
         if record.made_at <= moment and is_newer:
             newest[record.partition] = record

@@ -550,6 +550,7 @@ def test_labels_without_a_partition(bare_lake: Lake) -> None:
     with pytest.raises(LabelError) as caught:
         evaluate(job, NOW)
     assert len(caught.value.problems) == 5
+    assert all(f"in {DAYS[1]}, 2024-03-04" in problem for problem in caught.value.problems)
     assert "latest_before" in caught.value.next_step
 
 

@@ -98,7 +98,7 @@ def _table_files(store: Store) -> tuple[InputFile, ...]:
 
 
 def _folder_key(labels: Labels, files: Sequence[InputFile]) -> str | None:
-    """The partition's column, if it names folders and is in no file."""
+    """The partition's column, if it names folders. They count, even if a file has it, too."""
     if labels.partition is None:
         return None
 

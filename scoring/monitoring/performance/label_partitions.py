@@ -114,25 +114,35 @@ class LabelPartitions:
 
         unassigned = pl.concat([self._rows.empty(), *self._rows.read(self._files.files)])
         assigned: list[tuple[Value, pl.DataFrame]] = []
-        partitions_of_key: dict[str, list[str]] = {}
+        repeated: list[pl.DataFrame] = []
         keys = self._rows.keys
 
         assigned_keys = unassigned.clear().select(keys)
         for value in self._published:
             published = keys_of(value).unique()
-            published_again = assigned_keys.join(published, on=keys, how="semi")
-            for key in published_again.head(MAX_NAMED).iter_rows():
-                partitions_of_key.setdefault(show_key(key), []).append(show_value(value))
+            repeated.append(assigned_keys.join(published, on=keys, how="semi").head(MAX_NAMED))
 
             own = unassigned.join(published, on=keys, how="semi", maintain_order="left")
             unassigned = unassigned.join(published, on=keys, how="anti", maintain_order="left")
             assigned_keys = pl.concat([assigned_keys, own.select(keys)])
             assigned.append((value, own))
 
-        if partitions_of_key:
-            raise _published_again(partitions_of_key)
+        some = pl.concat([assigned_keys.clear(), *repeated]).unique(maintain_order=True)
+        if some.height:
+            raise _published_again(self._places_of(some.head(MAX_NAMED), keys_of))
 
         yield from self._with_quarantined(assigned, unassigned, quarantined_of)
+
+    def _places_of(self, some: "pl.DataFrame", keys_of: KeysOf) -> dict[str, list[str]]:
+        """All partitions that have published some keys, by key."""
+        places: dict[str, list[str]] = {show_key(key): [] for key in some.iter_rows()}
+
+        for value in self._published:
+            published = some.join(keys_of(value), on=self._rows.keys, how="semi")
+            for key in published.iter_rows():
+                places[show_key(key)].append(show_value(value))
+
+        return places
 
     def by_time(
         self, times: Mapping[Value, datetime], keys_of: KeysOf, quarantined_of: KeysOf
@@ -250,13 +260,11 @@ def time_of(value: Value, pattern: str, run_id: str) -> datetime:
 
 
 def _published_again(places: Mapping[str, Sequence[str]]) -> LabelError:
-    examples = list(places.items())[:MAX_NAMED]
-
     problems = []
-    for key, values in examples:
+    for key, values in places.items():
         named = ", ".join(sorted(values)[:MAX_NAMED])
         more = f" and {len(values) - MAX_NAMED:,} more" if len(values) > MAX_NAMED else ""
-        problems.append(f"{key}: again in {named}{more}")
+        problems.append(f"{key}: in {named}{more}")
 
     return LabelError(
         "Some labelled keys are published in more than one partition.",
