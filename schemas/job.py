@@ -22,6 +22,7 @@ from pydantic import (
 
 from nightscore.schemas.base_record import Record
 from nightscore.schemas.decision import Decision
+from nightscore.schemas.estimate import Estimate
 from nightscore.schemas.field_types import ColumnNames, Location, StorageOptions
 from nightscore.schemas.gates import ColumnName, Gates, Percentage, Share
 from nightscore.schemas.labels import Labels, label_problems
@@ -382,6 +383,8 @@ class ScoringJob(Record):
     decision: Decision = Decision()
     """How you decide by the probability of a binary model, and what outcomes are worth. It changes
     no prediction: performance is estimated and measured for it."""
+    estimate: Estimate = Estimate()
+    """How performance is estimated before labels come. It changes no prediction."""
     labels: Labels | None = None
     """What came true, once it is known: `nightscore evaluate` compares the predictions with it."""
     workers: Annotated[
@@ -455,6 +458,7 @@ class ScoringJob(Record):
             *self._column_problems(),
             *self._key_problems(),
             *self._gates_without_effect(),
+            *self._sample_problems(),
         ]
         if self.labels is not None:
             problems += label_problems(self.labels, self.keys.columns, self.output.uri)
@@ -506,6 +510,15 @@ class ScoringJob(Record):
                 f"expected columns of pass_through, found {', '.join(unknown)}: "
                 "name them in pass_through too",
                 (("pass_through",),),
+            )
+
+    def _sample_problems(self) -> Iterator[Problem]:
+        if self.estimate.sample_rows and not self.keys.columns:
+            yield Problem(
+                ("estimate", "sample_rows"),
+                "needs keys.columns: rows are chosen by a hash of their keys, so that a sample "
+                "does not depend on how the partition was split",
+                (("keys", "columns"),),
             )
 
     def _key_problems(self) -> Iterator[Problem]:

@@ -285,6 +285,16 @@ class OutputRecord(Stored):
     """Version of the Delta table that holds this run."""
 
 
+class SampleRecord(Stored):
+    """A sample of the scored rows, with features and score."""
+
+    rows: int = 0
+    """Rows that the job wanted (`estimate.sample_rows`): those with the least hashes of all the
+    files' rows."""
+    files: tuple[FileRecord, ...] = ()
+    """Below the state folder, one a shard. `nightscore clean --samples-days` removes them."""
+
+
 class Measures(Stored):
     """What the run cost. Seconds are wall-clock seconds unless they are named CPU."""
 
@@ -367,6 +377,9 @@ class Manifest(VersionedRecord):
     measures: Measures = Measures()
     columns: tuple[ColumnRecord, ...] = ()
     predictor: PredictorRecord | None = None
+    sample: SampleRecord | None = None
+    """Rows for estimates that are adjusted for covariate shift. Null: the job wanted none, or not
+    all shards have one."""
     policy: Policy | None = None
     """The job's policy."""
     gates: tuple[GateRecord, ...] = ()

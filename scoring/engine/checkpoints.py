@@ -163,7 +163,8 @@ def _read_one(workspace: Workspace, path: str) -> Checkpoint | None:
         checkpoint = _codec.validate_json(workspace.state.read_bytes(path))
         result = checkpoint.result
         files = [(workspace.parts, result.part.file)]
-        files += [(workspace.state, file) for file in result.quarantine_files]
+        in_state = (*result.quarantine_files, *result.sample_files)
+        files += [(workspace.state, file) for file in in_state]
 
         is_whole = all(
             store.describe(file.path).size_bytes == file.size_bytes for store, file in files

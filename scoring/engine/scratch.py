@@ -7,15 +7,20 @@ from nightscore.engine.shard import ShardTask
 from nightscore.models.pinned import PinnedModel
 from nightscore.process import available_bytes
 from nightscore.schemas.contract import Contract
+from nightscore.schemas.estimate import Estimate
 from nightscore.schemas.job import Output, ScoringJob, Workers
 from nightscore.schemas.model import ModelFacts
 from nightscore.schemas.partition import Plan, Shard
 
 
 def scratch_job(job: ScoringJob, folder: str) -> ScoringJob:
-    """The job with its workers and outputs on this machine, in a folder that readers do not see."""
+    """The job with its workers and outputs on this machine, in a folder that readers do not see.
+
+    It takes no sample of rows.
+    """
     output = Output(uri=f"{folder}/predictions", format="parquet", storage_options={})
-    return job.model_copy(update={"output": output, "workers": Workers()})
+    changes = {"output": output, "workers": Workers(), "estimate": Estimate()}
+    return job.model_copy(update=changes)
 
 
 @dataclass(frozen=True, slots=True)

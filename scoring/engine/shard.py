@@ -110,5 +110,7 @@ class ShardResult:
     counted: bytes = b""
     """Profile of the columns as it comes from a worker: an Arrow stream. Checkpoints do not have
     it."""
+    sample_files: tuple[FileRecord, ...] = ()
+    """The sample of the shard's rows: one file, or none if the job wants no sample."""
     predictor: PredictorRecord = field(default_factory=PredictorRecord)
     """What has predicted; a checkpoint of an earlier version does not say."""

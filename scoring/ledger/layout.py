@@ -6,6 +6,8 @@
     <output.uri>.nightscore/
         runs/ds=2026-11-24/<run_id>.json            manifests
         quarantine/ds=2026-11-24/<run_id>-*.parquet
+        samples/ds=2026-11-24/<run_id>-*.parquet    rows with features, if the job wants them
+        samples/baselines/<sha256>.parquet          labelled rows of a baseline, likewise
         staging/<run_id>/                           parts before they are sealed
         sealed/ds=2026-11-24/<run_id>.parquet       each sealed object, for a rollback
         checkpoints/<run_id>/                       finished shards of an unpublished run

@@ -23,6 +23,8 @@ from nightscore.models.registries.protocol import ModelVersion
 from nightscore.models.registries.uris import redacted
 from nightscore.monitoring.drift.profiling import profile_of, with_types
 from nightscore.monitoring.performance.estimates.calibration import BINARY_SCORE
+from nightscore.monitoring.performance.estimates.reweighted import BASELINE_FACTOR
+from nightscore.outputs.samples import baseline_sample_path, read_samples, write_sample
 from nightscore.profiles.profile import kind_of
 from nightscore.profiles.profile_spec import (
     ProfiledColumn,
@@ -76,7 +78,8 @@ def record_baseline(
         tell: Called with a line for each step.
         label: Column with the true outcome, a number or a boolean. Its mean is stored by bin of the
             score, so that later scores give an expected rate; of a regression, sums of its errors,
-            too. Empty: none.
+            too. Empty: none. With a label and `estimate.sample_rows`, a sample of the rows is
+            stored in the job's state folder.
 
     Raises:
         InvalidJobError: The job's model is a logged model, which has no baseline.
@@ -113,11 +116,14 @@ def record_baseline(
         spec = _profile_spec(scoring.job, data, scoring.contract, first, label)
 
         tell(f"profiling {len(spec.columns)} columns")
-        second = scoring.run(spec)
+        n_sampled = BASELINE_FACTOR * job.estimate.sample_rows if label else 0
+        second = scoring.run(spec, n_sampled)
+        sample = scoring.sample(second, n_sampled)
 
     profiles, _ = merge_profiles(profile_of(result) for result in second)
     columns = list(profiles.values())
     digest = log_baseline(model.version, job.registry, to_bytes(columns))
+    _keep_sample(job, digest, sample)
 
     return Baseline(model.version, digest, sum(not column.segment for column in columns))
 
@@ -172,15 +178,35 @@ class _Scoring:
         scratch_run = ScratchRun(job, BASELINE_RUN, model, facts)
         self._tasks = scratch_run.tasks(self.plan, self.contract, self.plan.shards)
 
-    def run(self, spec: ProfileSpec | None = None) -> list[ShardResult]:
-        """Score all rows, and profile what `spec` names; results in the order of the rows."""
+    def run(self, spec: ProfileSpec | None = None, n_sampled: int = 0) -> list[ShardResult]:
+        """Score all rows, profile what `spec` names, and sample some rows.
+
+        Returns:
+            In the order of the rows.
+        """
         tasks = self._tasks
         if spec is not None:
-            tasks = [replace(task, profile_spec=spec, attempt=1) for task in tasks]
+            estimate = self.job.estimate.model_copy(update={"sample_rows": n_sampled})
+            job = self.job.model_copy(update={"estimate": estimate})
+            tasks = [replace(task, job=job, profile_spec=spec, attempt=1) for task in tasks]
 
         n_workers = self.plan.memory.n_workers
         results = self._pool.score(tasks, n_workers, 60.0 * PASS_MINUTES, lambda _: None)
         return sorted(results, key=lambda result: result.index)
+
+    def sample(self, results: Sequence[ShardResult], n_sampled: int) -> pa.Table | None:
+        """The rows that a run has sampled; None: it has sampled none."""
+        paths = [file.path for result in results for file in result.sample_files]
+        return read_samples(state_store(self.job), paths, n_sampled)
+
+
+def _keep_sample(job: ScoringJob, digest: str, sample: pa.Table | None) -> None:
+    """Store rows of a baseline, for estimates that are adjusted for covariate shift.
+
+    They are not logged with the baseline: whoever reads a registry need not see rows of people.
+    """
+    if sample is not None:
+        write_sample(state_store(job), baseline_sample_path(digest), sample)
 
 
 def _profiled_beside(job: ScoringJob) -> list[str]:

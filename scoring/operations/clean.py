@@ -50,6 +50,8 @@ class Files:
     checkpoints: tuple[Entry, ...]
     monitoring: tuple[Entry, ...]
     """Profiles, comparisons, evaluations and reports."""
+    samples: tuple[Entry, ...] = ()
+    """Samples of rows, of partitions and of baselines."""
 
 
 NO_FILES = Files((), (), ())
@@ -86,12 +88,14 @@ class Rules:
             if run.status in ("published", "rejected"):
                 reported.add(run.run_id)
 
+        published = {run.run_id for run in runs if run.status == "published"}
         results = _Results(self.job, self._results_to_keep(runs), files.written)
 
         return Files(
             tuple(find_unneeded(self.publisher, files.written, live, results, protected)),
             _without_runs(files.checkpoints, protected),
             _without_runs(files.monitoring, reported),
+            _of_unpublished_runs(files.samples, protected | published),
         )
 
     def _protected_runs(self, runs: Sequence[RunSummary], unreadable: Sequence[str]) -> set[str]:
@@ -303,6 +307,7 @@ def _list(workspace: Workspace, publisher: Publisher, oldest_s: float) -> _Liste
             _untouched_since(oldest_s, written),
             tuple(by_kind.get("checkpoints", ())),
             tuple(monitoring),
+            tuple(by_kind.get("samples", ())),
         ),
         leases=tuple(by_kind.get("leases", ())),
         spools=(
@@ -322,18 +327,25 @@ def _without_runs(entries: Sequence[Entry], run_ids: Collection[str]) -> tuple[E
     return tuple(entry for entry in entries if run_id_of(entry.path) not in run_ids)
 
 
+def _of_unpublished_runs(samples: Sequence[Entry], kept: Collection[str]) -> tuple[Entry, ...]:
+    """Samples of rows that were never published. A baseline's is of no run."""
+    of_runs = [entry for entry in samples if run_id_of(entry.path) is not None]
+    return _without_runs(of_runs, kept)
+
+
 def _by_folder(files: Files, runs: Sequence[RunSummary]) -> dict[str, Files]:
     """The files of each partition.
 
     Files without a partition in their path or a run's record are under ''.
     """
     folders = {run.run_id: _folder(run) for run in runs}
-    grouped: dict[str, tuple[list[Entry], list[Entry], list[Entry]]] = {}
+    grouped: dict[str, tuple[list[Entry], ...]] = {}
+    kinds = (files.written, files.checkpoints, files.monitoring, files.samples)
 
-    for i, entries in enumerate((files.written, files.checkpoints, files.monitoring)):
+    for i, entries in enumerate(kinds):
         for entry in entries:
             folder = _folder_in(entry.path) or folders.get(run_id_of(entry.path) or "", "")
-            grouped.setdefault(folder, ([], [], []))[i].append(entry)
+            grouped.setdefault(folder, ([], [], [], []))[i].append(entry)
 
     return {folder: Files(*map(tuple, lists)) for folder, lists in grouped.items()}
 
@@ -375,7 +387,7 @@ def _clean_partition(rules: Rules, folder: str, files: Files) -> Files:
 
     if decoded is None:  # files of no recorded run, and nothing that readers see
         _delete(parts_store(job), files.written, None)
-        _delete(state, files.checkpoints, None)
+        _delete(state, files.checkpoints + files.samples, None)
         return files
 
     lease = Lease(job, folder, "clean")
@@ -393,7 +405,7 @@ def _clean_partition(rules: Rules, folder: str, files: Files) -> Files:
 
         # Checkpoints go last, and of these the claims: without them no run resumes what is gone.
         _delete(parts_store(job), unneeded.written, lease)
-        _delete(state, unneeded.monitoring + unneeded.checkpoints, lease)
+        _delete(state, unneeded.monitoring + unneeded.samples + unneeded.checkpoints, lease)
 
         return unneeded
     finally:
@@ -435,7 +447,8 @@ def _clean_spools(listed: _Listed, *, delete: bool) -> list[str]:
 def _show(job: ScoringJob, files: Files) -> list[str]:
     root = f"{job.output.uri}/" if format_of(job).writes_in_place else ""
     written = [f"{root}{entry.path}" for entry in files.written]
-    return written + [entry.path for entry in (*files.checkpoints, *files.monitoring)]
+    in_state = (*files.checkpoints, *files.monitoring, *files.samples)
+    return written + [entry.path for entry in in_state]
 
 
 def _unsafe(state: Store) -> StorageError:

@@ -1,6 +1,7 @@
 """How right a model is likely to be, by partition, from what runs and its baseline have stored.
 
-No row and no label is read. What came true, if it was evaluated, stands beside it.
+No label is read, and no row but samples of jobs with `estimate.sample_rows`. What came true, if it
+was evaluated, stands beside it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from nightscore.ledger.history import PartitionHistory, publications
 from nightscore.ledger.timeline import Timeline
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
+from nightscore.monitoring.performance.estimates.adjusted import AdjustedEstimates
 from nightscore.monitoring.performance.estimates.estimation import baseline_values, estimate_placed
 from nightscore.monitoring.performance.estimates.of_runs import RunScores
 from nightscore.monitoring.performance.estimates.placement import Placement, add_up
@@ -55,6 +57,8 @@ class Performance:
     """In the order in which they were first used."""
     track_records: tuple[TrackRecord, ...] = ()
     """Of each metric that was estimated and came true somewhere."""
+    adjusted_track_records: tuple[TrackRecord, ...] = ()
+    """Of the estimates that are adjusted for covariate shift."""
 
 
 def recorded_between(
@@ -177,7 +181,8 @@ def estimate_performance(job: ScoringJob, values: Sequence[str], cache: ModelCac
         evaluations = evaluations_of(timeline.workspace, manifests)
 
     scores = RunScores(timeline.workspace, cache)
-    return _Estimation(scores, job.decision, evaluations).of(manifests)
+    adjusted = AdjustedEstimates(timeline.workspace)
+    return _Estimation(scores, adjusted, job.decision, evaluations).of(manifests)
 
 
 @dataclass(slots=True)
@@ -185,6 +190,7 @@ class _Estimation:
     """Estimates of some runs."""
 
     scores: RunScores
+    adjusted: AdjustedEstimates
     decision: Decision
     evaluations: dict[str, EvaluationRecord]
     """What came true, by run."""
@@ -201,7 +207,10 @@ class _Estimation:
 
         models = tuple(self._model(model) for model in self.placed)
         return Performance(
-            partitions=partitions, models=models, track_records=tuple(track_records(partitions))
+            partitions=partitions,
+            models=models,
+            track_records=tuple(track_records(partitions)),
+            adjusted_track_records=tuple(track_records(partitions, adjusted=True)),
         )
 
     def _partition(self, manifest: Manifest) -> PartitionPerformance:
@@ -226,11 +235,16 @@ class _Estimation:
         calibration = self.scores.calibration(manifest)
         estimated = estimate_placed(placement, calibration, self.decision)
 
+        digest = self.scores.baseline_digest(manifest)
+        adjusted = self.adjusted.estimate(manifest, placement, calibration, digest)
+
         return replace(
             partition,
             n_rows=placement.n_rows,
             estimated=tuple(estimated),
             baseline=tuple(baseline_values(calibration, self.decision)),
+            adjusted=adjusted.metrics,
+            adjusted_note=adjusted.note,
         )
 
     def _model(self, model: str) -> ModelPerformance:

@@ -19,6 +19,7 @@ from nightscore.schemas.manifest import (
     Manifest,
     QuarantineExample,
     QuarantineRecord,
+    SampleRecord,
 )
 from nightscore.schemas.partition import show_value
 
@@ -44,6 +45,7 @@ def summarize(execution: Execution, plan: RunPlan) -> None:
         columns=columns,
         predictor=predictor,
         quarantine=_quarantine_record(results),
+        sample=_sample_record(execution.job.estimate.sample_rows, results),
     )
     _measure(execution, plan, results)
 
@@ -119,6 +121,17 @@ def _quarantine_record(results: Sequence[ShardResult]) -> QuarantineRecord:
         examples=tuple(examples[:MAX_EXAMPLES]),
         files=tuple(files),
     )
+
+
+def _sample_record(n_rows: int, results: Sequence[ShardResult]) -> SampleRecord | None:
+    """The shards' samples; None: there are none, or an earlier attempt took none of some shard."""
+    files: list[FileRecord] = []
+    for result in results:
+        if result.part.file.rows and not result.sample_files:
+            return None
+        files += result.sample_files
+
+    return SampleRecord(rows=n_rows, files=tuple(files)) if n_rows else None
 
 
 def _measure(execution: Execution, plan: RunPlan, results: Sequence[ShardResult]) -> None:

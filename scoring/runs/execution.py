@@ -206,6 +206,9 @@ class Execution:
         """Remove what an unpublished run wrote. What cannot be removed now is left to `clean`."""
         self.forget_parts()
         state = self.workspace.state
+        samples = [file.path for one in self.results.in_order() for file in one.sample_files]
+        with contextlib.suppress(ScoringError, OSError):
+            state.delete(samples)  # nobody may read rows that were not published
         with contextlib.suppress(ScoringError, OSError):
             self.workspace.parts.delete(self.extra_files)
             if not format_of(self.job).writes_in_place:

@@ -16,7 +16,7 @@ from nightscore.profiles.column_records import merge_records
 from nightscore.runs.execution import Execution
 from nightscore.runs.publishing import record_files
 from nightscore.runs.replay_plan import ReplayPlan
-from nightscore.schemas.manifest import Counts, FileRecord
+from nightscore.schemas.manifest import Counts, FileRecord, SampleRecord
 from nightscore.schemas.partition import InputFile
 from nightscore.storage.store import Store
 
@@ -146,5 +146,18 @@ def _count_whole_partition(execution: Execution, plan: ReplayPlan, merged: Writt
     predictions = [column for column in replayed.columns if column.role == "prediction"]
     columns = merge_records([*base.columns, *predictions])
     execution.record.update(
-        counts=counts, columns=columns, drift=base.drift, estimate=base.estimate
+        counts=counts,
+        columns=columns,
+        drift=base.drift,
+        estimate=base.estimate,
+        sample=_join_samples(base.sample, replayed.sample),
     )
+
+
+def _join_samples(base: SampleRecord | None, replayed: SampleRecord | None) -> SampleRecord | None:
+    """The sample of the published and the replayed rows; None: one of them has none."""
+    if base is None or replayed is None:
+        return None
+
+    n_rows = min(base.rows, replayed.rows)
+    return SampleRecord(rows=n_rows, files=base.files + replayed.files)

@@ -1,6 +1,6 @@
 """Estimated performance of published partitions, from stored profiles alone."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +9,11 @@ import polars as pl
 import pytest
 
 from nightscore.errors import InputError, PartitionNotFoundError
+from nightscore.ledger.layout import state_store
+from nightscore.monitoring.performance.estimates.adjusted import NO_BASELINE, REMOVED
 from nightscore.monitoring.performance.estimates.wording import CONCEPT_DRIFT, headlines
 from nightscore.operations.baseline import record_baseline
+from nightscore.operations.clean_samples import clean_samples
 from nightscore.operations.evaluate import evaluate
 from nightscore.operations.history import run_history
 from nightscore.operations.performance import (
@@ -233,3 +236,36 @@ def test_what_cannot_be_estimated_says_why(own: Lake) -> None:
     with pytest.raises(InputError, match="has no profile") as caught:
         estimate(own, blind)
     assert f"nightscore run test {DAYS[0]} --force" in caught.value.next_step
+
+
+def test_estimates_are_adjusted_for_covariate_shift(own: Lake, tmp_path: Path) -> None:
+    job = own.job(estimate={"sample_rows": 400})
+    log_baseline(own, job)
+    days = {DAYS[0]: labelled(1_000, seed=3), DAYS[1]: labelled(1_000, seed=4)}
+    days[DAYS[1]]["b"] += 1.5
+    for day, rows in days.items():
+        own.write(day, rows.drop(columns=["came_true", "amount"]))
+        own.run(job, day)
+
+    same, moved = estimate(own, job).partitions
+    assert same.adjusted == same.estimated
+    assert "no covariate shift found" in same.adjusted_note
+    assert "covariate shift: a classifier tells" in moved.adjusted_note
+    assert [metric.name for metric in moved.adjusted] == [one.name for one in moved.estimated]
+    assert moved.adjusted != moved.estimated
+
+    path = str(save(job, tmp_path))
+    for arguments in ([path, DAYS[1]], [path]):
+        shown = nightscore(own, "performance", *arguments).stdout
+        assert "adjusted" in shown
+        assert "concept drift" in shown
+
+    (run,) = run_history(job, DAYS[1], everything=False)
+    assert run.sample is not None
+    state_store(job).delete([file.path for file in run.sample.files])
+    assert estimate(own, job).partitions[1].adjusted_note == REMOVED
+
+    clean_samples(job, datetime.now(UTC) + timedelta(days=1), delete=True)
+    partitions = estimate(own, job).partitions
+    assert {partition.adjusted_note for partition in partitions} == {NO_BASELINE}
+    assert {partition.adjusted for partition in partitions} == {()}

@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from nightscore.arrow.row_hashes import row_hashes
 from nightscore.errors import PartitionNotFoundError
 from nightscore.ledger.layout import predictions_store, state_store
 from nightscore.operations.replay import replay
 from nightscore.operations.verify import verify
+from nightscore.outputs.samples import KEY_HASH, read_samples
 from nightscore.schemas.manifest import Manifest
 from tests.cli.test_commands import answer, nightscore, save
 from tests.outputs.test_quarantine import quarantined
@@ -32,7 +34,7 @@ INFINITE = [7, 1_499]
 
 OF_THE_BASE_RUN = {"inputs", "drift", "estimate"}
 """Fields of a replay's record that say again what the base run's record says."""
-OF_BOTH = {"in_order", "output", "counts", "columns"}
+OF_BOTH = {"in_order", "output", "counts", "columns", "sample"}
 """Fields that tell of the whole partition, the published and the replayed rows."""
 OF_THE_REPLAY = {
     *("schema_version", "run_id", "status", "job", "partition_key", "partition", "attempts"),
@@ -139,11 +141,12 @@ def test_every_field_of_a_replay_s_record_is_decided(lake: Lake) -> None:
     write(lake)
     lake.features.write_bytes(f"ds={DAY}/notes.txt", b"left out")
     source = {"uri": lake.features.uri, "files": "*.parquet"}
-    base = lake.run(lake.job(input=source, **STRICT))
+    sampled = {"estimate": {"sample_rows": 2_000}}
+    base = lake.run(lake.job(input=source, **STRICT, **sampled))
     assert base.inputs.files_left_out == 1
     assert base.drift is not None
 
-    manifest = again(lake, lake.job(input=source, **MISSING_PASSES))
+    manifest = again(lake, lake.job(input=source, **MISSING_PASSES, **sampled))
     assert manifest.error is None
     for name in OF_THE_BASE_RUN:
         assert getattr(manifest, name) == getattr(base, name), name
@@ -155,6 +158,13 @@ def test_every_field_of_a_replay_s_record_is_decided(lake: Lake) -> None:
     for column in manifest.columns:
         rows = manifest.counts.rows_in if column.role == "feature" else manifest.counts.rows_scored
         assert column.rows == rows, column.name
+
+    assert manifest.sample is not None
+    paths = [file.path for file in manifest.sample.files]
+    rows_of_sample = read_samples(state_store(lake.job()), paths, manifest.sample.rows)
+    assert rows_of_sample is not None
+    hashes = row_hashes([pa.array(lake.read(lake.job())["id"])])
+    assert rows_of_sample.column(KEY_HASH).to_pylist() == sorted(hashes)[:2_000]
 
 
 def test_a_replay_without_the_input_puts_rows_at_the_end(lake: Lake) -> None:

@@ -105,6 +105,15 @@ def clean(
             help="Also results replaced longer ago than this. They can no longer be restored.",
         ),
     ] = None,
+    samples_days: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=MAX_AGE_DAYS,
+            metavar="DAYS",
+            help="Also samples of rows (estimate.sample_rows) older than this, and of baselines.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what would be removed.")
     ] = False,
@@ -116,4 +125,4 @@ def clean(
     """
     from nightscore.cli.commands.clean import clean_command as execute
 
-    execute(job, older_than_hours, superseded_days, dry_run, as_json)
+    execute(job, older_than_hours, superseded_days, samples_days, dry_run, as_json)

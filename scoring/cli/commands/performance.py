@@ -1,7 +1,7 @@
 """`nightscore performance`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from nightscore.monitoring.performance.estimates.wording import (
 )
 from nightscore.monitoring.performance.track_record import (
     PartitionPerformance,
+    TrackRecord,
     is_within,
     show_coverage,
     show_record,
@@ -39,6 +40,7 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.performance import MetricRecord
 
 ALL_METRICS = ("metric", "estimated", "95 % band", "came true", "baseline", "note")
+ADJUSTED = "adjusted for covariate shift"
 
 
 def performance(
@@ -102,7 +104,7 @@ def _values(
 def _document(found: Performance) -> dict[str, Any]:
     def as_document(record: Any) -> dict[str, Any]:
         fields = asdict(record)
-        for name in ("estimated", "baseline", "realised", "coverage"):
+        for name in ("estimated", "adjusted", "baseline", "realised", "coverage"):
             if name in fields:
                 records: Sequence[Stored] = fields[name]
                 fields[name] = [json.loads(one.model_dump_json()) for one in records]
@@ -112,6 +114,7 @@ def _document(found: Performance) -> dict[str, Any]:
         "partitions": [as_document(partition) for partition in found.partitions],
         "models": [as_document(model) for model in found.models],
         "track_records": [asdict(record) for record in found.track_records],
+        "adjusted_track_records": [asdict(record) for record in found.adjusted_track_records],
         "note": CONCEPT_DRIFT,
     }
 
@@ -120,11 +123,14 @@ def _print_one(spec: ScoringJob, found: Performance) -> None:
     (partition,) = found.partitions
     rows = [_metric_row(partition, name) for name in _names(partition)]
 
-    print_table(f"Estimated performance of {spec.name}, {partition.partition}", ALL_METRICS, rows)
+    columns = (*ALL_METRICS, ADJUSTED) if partition.adjusted else ALL_METRICS
+    print_table(f"Estimated performance of {spec.name}, {partition.partition}", columns, rows)
     if partition.note:
         out.print(partition.note)
     else:
         out.print(f"{counted(partition.n_rows, 'row')} scored with {partition.model}")
+    if partition.adjusted_note:
+        out.print(f"Adjusted for covariate shift: {partition.adjusted_note}")
     _print_coverage(partition)
     out.print(CONCEPT_DRIFT)
 
@@ -138,6 +144,7 @@ def _names(partition: PartitionPerformance) -> list[str]:
 def _metric_row(partition: PartitionPerformance, name: str) -> dict[str, str]:
     estimated = metric_of(partition.estimated, name)
     baseline = metric_of(partition.baseline, name)
+    adjusted = metric_of(partition.adjusted, name)
 
     notes = []
     if _is_outside(partition, name):
@@ -152,6 +159,7 @@ def _metric_row(partition: PartitionPerformance, name: str) -> dict[str, str]:
         "came true": _came_true(partition, name),
         "baseline": "" if baseline is None else show_value(baseline),
         "note": "; ".join(notes),
+        ADJUSTED: "" if adjusted is None else adjusted.note or show_metric(adjusted),
     }
 
 
@@ -163,6 +171,8 @@ def _print_several(spec: ScoringJob, found: Performance) -> None:
     for partition in found.partitions:
         rows.append(_estimated_row(partition, shown))
 
+        if partition.adjusted:
+            rows.append(_adjusted_row(partition, shown))
         if partition.realised:
             rows.append(_realised_row(partition, shown))
 
@@ -175,9 +185,8 @@ def _print_several(spec: ScoringJob, found: Performance) -> None:
     for text in _explanations(found, shown):
         out.print(text)
 
-    for record in found.track_records:
-        if record.metric in shown:
-            out.print(f"{LABELS.get(record.metric, record.metric)}: {show_record(record)}")
+    _print_track_records(found.track_records, shown, "")
+    _print_track_records(found.adjusted_track_records, shown, f", {ADJUSTED}")
 
     coverage = show_coverage(found.partitions)
     if coverage:
@@ -194,6 +203,22 @@ def _estimated_row(partition: PartitionPerformance, shown: Sequence[str]) -> dic
         "rows": show_count(partition.n_rows) if partition.estimated else "",
         **_cells(partition.estimated, shown),
         "note": "not estimated" if partition.note else "; ".join(dict.fromkeys(notes)),
+    }
+
+
+def _print_track_records(records: Iterable[TrackRecord], shown: Sequence[str], which: str) -> None:
+    for record in records:
+        if record.metric in shown:
+            out.print(f"{LABELS.get(record.metric, record.metric)}{which}: {show_record(record)}")
+
+
+def _adjusted_row(partition: PartitionPerformance, shown: Sequence[str]) -> dict[str, str]:
+    """The estimate that is adjusted for covariate shift, below the plain one."""
+    return {
+        "partition": "  adjusted",
+        "rows": "",
+        **_cells(partition.adjusted, shown),
+        "note": _in_short(partition.adjusted_note),
     }
 
 
@@ -240,6 +265,8 @@ def _explanations(found: Performance, shown: Sequence[str]) -> list[str]:
         if partition.note:
             texts[f"not estimated: {partition.note}"] = None
         texts.update(dict.fromkeys(_notes(partition.estimated, shown)))
+        if partition.adjusted_note and not partition.adjusted:
+            texts[f"not adjusted for covariate shift: {partition.adjusted_note}"] = None
     return list(texts)
 
 

@@ -23,6 +23,7 @@ from nightscore.engine.worker.output_table import output_table
 from nightscore.engine.worker.rejected_rows import RejectedRows
 from nightscore.engine.worker.row_isolation import Outcome
 from nightscore.engine.worker.row_origins import RowOrigins
+from nightscore.engine.worker.row_sample import RowSample
 from nightscore.engine.worker.stage_clock import StageClock
 from nightscore.engine.worker.worker_model import predictor_of
 from nightscore.inputs.batches import Batch
@@ -35,7 +36,7 @@ from nightscore.process import limited_address_space
 from nightscore.profiles.column_records import feature_records, merge_records, prediction_records
 from nightscore.profiles.profiler import Profiler
 from nightscore.profiles.table import to_profile_table, write_parquet, write_stream
-from nightscore.schemas.manifest import ColumnRecord
+from nightscore.schemas.manifest import ColumnRecord, FileRecord
 from nightscore.storage.store import Store
 
 
@@ -77,6 +78,8 @@ class ShardScoring:
 
         self._profiler: Profiler
         """Made by the thread that counts, whose time it watches."""
+        self._sample: RowSample
+        """Made with it: only then it is known whether there are labels."""
         self._columns: tuple[ColumnRecord, ...] = ()
         self._rows_in = 0
         self._give_up_reason = ""
@@ -94,6 +97,7 @@ class ShardScoring:
         """
         self._task = task
         self._profiler = Profiler(task.profile_spec, elapsed_s=self.cpu_s_ahead)
+        self._sample = RowSample(task)
 
         with self._open_part() as writer:
             while not self._give_up_reason and self._score_next(writer):
@@ -105,7 +109,10 @@ class ShardScoring:
         with self.clock("quarantine"):
             self._rejects.flush()
 
-        return self._result(part)
+        with self.clock("sample"):
+            sample_files = self._sample.write()
+
+        return self._result(part, sample_files)
 
     def _open_part(self) -> PartWriter:
         task = self._task
@@ -135,6 +142,9 @@ class ShardScoring:
         with self.clock("profile"):
             self._profiler.add(batch.features, batch.passthrough, outcome.scored_mask, output)
             self._count_columns(batch, output)
+
+        with self.clock("sample"):
+            self._sample.add(batch, outcome, output)
 
         with self.clock("write"):
             writer.write(output)
@@ -172,7 +182,7 @@ class ShardScoring:
         records = [*self._columns, *features, *prediction_records(predictions)]
         self._columns = merge_records(records)
 
-    def _result(self, part: WrittenPart) -> ShardResult:
+    def _result(self, part: WrittenPart, sample_files: tuple[FileRecord, ...]) -> ShardResult:
         rejects, profiler = self._rejects, self._profiler
         counted = to_profile_table(profiler.columns)
 
@@ -191,6 +201,7 @@ class ShardScoring:
             profile_errors=profiler.errors,
             profile_cpu_s=profiler.cpu_s,
             n_unprofiled=profiler.n_skipped,
+            sample_files=sample_files,
             give_up_reason=self._give_up_reason,
             pid=os.getpid(),
             predictor=self._predictor.record,

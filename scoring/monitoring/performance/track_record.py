@@ -30,6 +30,10 @@ class PartitionPerformance:
     estimated: tuple[MetricRecord, ...] = ()
     note: str = ""
     """Why nothing is estimated."""
+    adjusted: tuple[MetricRecord, ...] = ()
+    """The same estimates, adjusted for covariate shift. Empty: there is no sample of the rows."""
+    adjusted_note: str = ""
+    """What moved, or why nothing is adjusted. Empty: the job asks for no samples."""
     baseline: tuple[MetricRecord, ...] = ()
     """What came true in the labelled rows of the model version's baseline."""
     realised: tuple[MetricRecord, ...] = ()
@@ -98,13 +102,20 @@ def with_outcomes(
     )
 
 
-def track_records(partitions: Iterable[PartitionPerformance]) -> list[TrackRecord]:
-    """Metric by metric, estimates against what came true."""
+def track_records(
+    partitions: Iterable[PartitionPerformance], *, adjusted: bool = False
+) -> list[TrackRecord]:
+    """Metric by metric, estimates against what came true.
+
+    Args:
+        partitions: Estimated and evaluated.
+        adjusted: Of the estimates that are adjusted for covariate shift.
+    """
     pairs: dict[str, list[tuple[MetricRecord, float]]] = {}
     for partition in partitions:
         realised = {metric.name: metric.value for metric in partition.realised}
 
-        for estimate in partition.estimated:
+        for estimate in partition.adjusted if adjusted else partition.estimated:
             value = realised.get(estimate.name)
             if partition.is_matured and value is not None and estimate.value is not None:
                 pairs.setdefault(estimate.name, []).append((estimate, value))

@@ -35,6 +35,7 @@ class RunScores:
         """
         self._workspace, self._job, self._cache = workspace, workspace.job, cache
         self._calibrations: dict[str, AnyCalibration | InputError] = {}
+        self._digests: dict[str, str] = {}
 
     def placement(self, manifest: Manifest) -> Placement:
         """The scores of a run that stored its profile.
@@ -65,6 +66,10 @@ class RunScores:
         if isinstance(calibration, InputError):
             raise calibration
         return calibration
+
+    def baseline_digest(self, manifest: Manifest) -> str:
+        """The sha256 of the baseline that `calibration` has read; empty: it has read none."""
+        return self._digests.get(exact_uri(manifest.model.name, manifest.model.version), "")
 
     def _profile(self, manifest: Manifest) -> NumberProfile:
         partition = show_value(manifest.partition)
@@ -133,12 +138,16 @@ class RunScores:
         except StorageUnavailableError:
             # What the run was compared with may be on this host.
             columns = stored_baseline(self._workspace, manifest, self._cache)
-            if not columns:
+            if not columns or manifest.drift is None:
                 raise
 
-            return columns
+            baseline = manifest.drift.references.get("baseline", ""), columns
 
-        return baseline[1] if baseline is not None else []
+        if baseline is None:
+            return []
+
+        self._digests[uri] = baseline[0]
+        return baseline[1]
 
     def _not_estimated(self, manifest: Manifest) -> InputError:
         score = manifest.drift.score if manifest.drift is not None else ""
