@@ -19,6 +19,7 @@ from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.model_uri import is_logged_model
 from nightscore.schemas.partition import show_value
+from nightscore.schemas.performance import EstimateRecord
 
 logger = logging.getLogger("nightscore")
 
@@ -39,6 +40,8 @@ RUNS_PER_PAGE = 1_000
 """Runs that are asked for at once."""
 METRICS_PER_BATCH = 1_000
 """Metrics that are logged at once: MLflow's limit."""
+ESTIMATED = "estimated/"
+"""How the names of metrics begin that a run expected of its predictions."""
 REALISED = "realised/"
 REALISED_EARLY = "realised_early/"
 """Of partitions that have not matured, whose labels may be a selection."""
@@ -168,7 +171,14 @@ def _parameters(manifest: Manifest) -> Mapping[str, str]:
 
 def _metrics(manifest: Manifest) -> Mapping[str, float]:
     counts, measures = manifest.counts, manifest.measures
-    return {
+    estimate = manifest.estimate or EstimateRecord()
+
+    estimated = {}
+    for metric in estimate.metrics:
+        if metric.value is not None:
+            estimated[ESTIMATED + _allowed_name(metric.name)] = metric.value
+
+    return estimated | {
         "rows_in": counts.rows_in,
         "rows_scored": counts.rows_scored,
         "rows_quarantined": counts.rows_quarantined,
@@ -271,13 +281,13 @@ def _realised_metrics(record: EvaluationRecord, model_id: str | None) -> list[An
     metrics = []
     for name, value in values.items():
         if value is not None:
-            key = group + _realised_name(name)
+            key = group + _allowed_name(name)
             metrics.append(Metric(key, value, when, record.number, model_id=model_id))
 
     return metrics
 
 
-def _realised_name(name: str) -> str:
+def _allowed_name(name: str) -> str:
     """A name that MLflow allows: `precision[late]` is `precision/late`."""
     metric, bracket, rest = name.partition("[")
     if not bracket:

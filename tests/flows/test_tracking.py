@@ -7,7 +7,7 @@ import pytest
 
 from nightscore.flows.tracking import _realised_metrics, track, track_evaluations
 from nightscore.schemas.evaluation import OutcomeCounts
-from nightscore.schemas.performance import MetricRecord
+from nightscore.schemas.performance import EstimateRecord, MetricRecord
 from tests.support.evaluations import evaluation
 from tests.support.manifests import published_run
 from tests.support.publications import run_id
@@ -29,6 +29,12 @@ def test_what_came_true_is_added_to_runs_and_their_models(registry: str) -> None
         started_at=datetime.fromtimestamp(BEGUN_MS / 1000, UTC) + timedelta(seconds=1),
         model=model,
         fingerprint=f"sha256:{'ab' * 32}",
+        estimate=EstimateRecord(
+            metrics=(
+                MetricRecord(name="roc_auc", value=0.72, low=0.7, high=0.74),
+                MetricRecord(name="f1", note="too few"),
+            )
+        ),
     )
     tracked = track(manifest, registry, "", "")
     assert tracked is not None
@@ -45,11 +51,19 @@ def test_what_came_true_is_added_to_runs_and_their_models(registry: str) -> None
         counts=OutcomeCounts(predictions=100, labelled=90),
         **of_model,
     )
-    early = evaluation("2024-03-03", (0.5, None, None), is_matured=False, **of_model)
+    early = evaluation(
+        "2024-03-03",
+        (0.5, None, None),
+        is_matured=False,
+        counts=OutcomeCounts(predictions=100, labelled=20),
+        **of_model,
+    )
     track_evaluations([record, early], [record, early], registry)
 
     run = client.get_run(tracked.run_id)
     assert run.data.metrics["rows_scored"] == 0, "what was logged with the run stays"
+    estimated = {k: v for k, v in run.data.metrics.items() if k.startswith("estimated/")}
+    assert estimated == {"estimated/roc_auc": 0.72}, "beside what came true"
     realised = {k: v for k, v in run.data.metrics.items() if k.startswith("realised/")}
     assert realised == {
         "realised/roc_auc": 0.75,
