@@ -8,6 +8,7 @@ from nightscore.monitoring.performance.estimates.calibration import Calibration
 from nightscore.monitoring.performance.estimates.expected import (
     Bins,
     Estimate,
+    band_ends,
     expected_metrics,
     expected_outcomes,
     greatest_share,
@@ -18,7 +19,6 @@ from nightscore.monitoring.performance.estimates.placement import (
     Placement,
     predicted_positive,
 )
-from nightscore.monitoring.performance.metrics.intervals import Z_95
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.performance import MetricRecord
 
@@ -115,11 +115,11 @@ def _record(name: str, estimate: Estimate, n_rows: int, notes: Mapping[str, str]
 
 
 def _band(name: str, estimate: Estimate, n_rows: int) -> tuple[float, float]:
-    margins = Z_95 * estimate.error
+    lows, highs = band_ends(name, estimate)
 
     # Cases that are undefined, which are NaN, have no part in it.
-    low = float(np.fmin.reduce(estimate.value - margins, axis=None))
-    high = float(np.fmax.reduce(estimate.value + margins, axis=None))
+    low = float(np.fmin.reduce(lows, axis=None))
+    high = float(np.fmax.reduce(highs, axis=None))
 
     if name == "value":
         return low, high

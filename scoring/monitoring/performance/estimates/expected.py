@@ -18,11 +18,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nightscore.monitoring.performance.metrics.intervals import Z_95
 from nightscore.profiles.bins import Floats
 from nightscore.schemas.decision import DecisionValues
 
 LEAST_PROBABILITY = float(np.finfo(np.float64).eps)
 """Where scikit-learn's log loss clips probabilities of float64."""
+LEAST_SHARE = 1e-12
+"""Nearer to 0 and 1 there are no log odds."""
+MOST_LOG_ODDS = 700.0
+"""Their exponential is a number that can be stored."""
 RANKS = 8
 """Parts of a bin in which the average precision is followed: it falls steeply with the rank."""
 
@@ -185,8 +190,8 @@ def _average_precision(bins: Bins) -> Estimate:
     the precision at the place r of the part is, on average, (K + 1 + p (r - 1)) / (Q + r), and the
     mean of 1 / (Q + r) over the places is close to ln((Q + q + 1/2) / (Q + 1/2)) / q.
 
-    The band is widened by the greatest share of the positives that one bin holds: the order within
-    that bin, which its counts do not tell, then decides (see DESIGN.md).
+    The band is widened by half of the greatest share of the positives that one bin holds: the order
+    within that bin, which its counts do not tell, then decides (see DESIGN.md).
     """
     rows = np.repeat(bins.rows / RANKS, RANKS, -1)
     shares = np.repeat(bins.shares, RANKS, -1)
@@ -205,7 +210,25 @@ def _average_precision(bins: Bins) -> Estimate:
     by_bin = gradient.reshape(*bins.rows.shape, RANKS)
     estimate = _estimate(bins, value, by_bin.mean(-1), (by_bin**2).mean(-1))
 
-    return Estimate(estimate.value, estimate.error * (1 + greatest_share(bins)))
+    return Estimate(estimate.value, estimate.error * (1 + greatest_share(bins) / 2))
+
+
+def band_ends(name: str, estimate: Estimate) -> tuple[Floats, Floats]:
+    """Both ends of the 95 % band of each value, which may be beyond what the metric can be.
+
+    That of the average precision is symmetric on the log odds: where few rows are positive it is
+    small and skewed, and comes true above a symmetric band far more often than below it.
+    """
+    value, margin = estimate.value, Z_95 * estimate.error
+    if name != "average_precision":
+        return value - margin, value + margin
+
+    inside = np.clip(value, LEAST_SHARE, 1 - LEAST_SHARE)
+    center = np.log(inside / (1 - inside))
+    of_log_odds = np.minimum(margin / (inside * (1 - inside)), MOST_LOG_ODDS)
+
+    low, high = 1 / (1 + np.exp(of_log_odds - center)), 1 / (1 + np.exp(-of_log_odds - center))
+    return np.minimum(low, value), np.maximum(high, value)
 
 
 def greatest_share(bins: Bins) -> Floats:

@@ -7,7 +7,7 @@ from nightscore.monitoring.performance.estimates.binary import (
     LEAST_LABELLED,
     OF_DECISIONS,
 )
-from nightscore.monitoring.performance.estimates.expected import expected_metrics
+from nightscore.monitoring.performance.estimates.expected import band_ends, expected_metrics
 from nightscore.monitoring.performance.estimates.expected_errors import expected_errors
 from nightscore.monitoring.performance.estimates.regression import ESTIMATED_ERRORS, bands
 from nightscore.monitoring.performance.metrics.intervals import Z_95
@@ -27,10 +27,11 @@ def covered(
     came_true = realised(days, threshold)
 
     shares = {}
-    for name, (value, error) in expected_metrics(days.bins).items():
+    for name, estimate in expected_metrics(days.bins).items():
         truth = came_true[name]
         is_known = np.isfinite(truth)
-        is_in = np.abs(value - truth) <= Z_95 * error
+        low, high = band_ends(name, estimate)
+        is_in = (low <= truth) & (truth <= high)
         shares[name] = float(is_in[is_known].mean())
     return shares
 
@@ -52,6 +53,18 @@ def test_a_band_covers_what_comes_true(shape: str, n_labelled: int, n_rows: int)
     names = OF_ANY_DAY if n_rows < 1_000 else (*OF_ANY_DAY, *OF_DECISIONS)
     for name in names:
         assert COVERED[0] <= shares[name] <= most.get(name, COVERED[1]), (name, shares[name])
+
+
+def test_the_average_precision_of_few_positive_rows_misses_on_both_sides() -> None:
+    days = make_days(SHAPES["2 % positive"], 400, 5_000, 2_000, threshold=0.1, seed=1)
+    truth = realised(days, 0.1)["average_precision"]
+    estimate = expected_metrics(days.bins)["average_precision"]
+    low, high = band_ends("average_precision", estimate)
+    margin = Z_95 * estimate.error
+
+    assert COVERED[0] <= ((low <= truth) & (truth <= high)).mean() <= COVERED[1]
+    assert (truth < low).any()
+    assert not (truth < estimate.value - margin).any(), "a symmetric band misses above alone"
 
 
 def test_bands_hold_where_one_row_in_fifty_is_positive() -> None:
