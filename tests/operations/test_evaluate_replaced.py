@@ -11,8 +11,13 @@ from sklearn.metrics import roc_auc_score
 
 from nightscore.cli.app import build_app
 from nightscore.errors import InvalidJobError, PartitionNotFoundError
-from nightscore.ledger.evaluation_files import list_all_evaluations, list_evaluations
+from nightscore.ledger.evaluation_files import (
+    evaluations_of,
+    list_all_evaluations,
+    list_evaluations,
+)
 from nightscore.ledger.layout import state_store
+from nightscore.ledger.workspace import Workspace
 from nightscore.operations.evaluate import evaluate
 from nightscore.operations.metric_history import metric_history
 from nightscore.operations.performance import performance_known_at
@@ -67,6 +72,9 @@ def test_a_replaced_run_is_evaluated_by_its_id(
     again = evaluate(job, NOW + timedelta(days=1), run_id=first.run_id)
     assert (again.records, again.unchanged) == ((), (DAY,))
     assert evaluate(job, NOW + timedelta(days=1)).unchanged == (DAY,), "it is as published"
+
+    by_run = evaluations_of(Workspace(job), [first, second])
+    assert by_run == {first.run_id: before, second.run_id: published}, "each report has its own"
 
     (day,) = metric_history(job, "roc_auc")
     assert day.run_id == second.run_id, "a partition's newest evaluation is of what readers see"

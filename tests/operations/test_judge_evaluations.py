@@ -1,16 +1,20 @@
 """What came true, judged by the bounds of estimates, and what it was before."""
 
+from datetime import UTC, datetime
+
+import polars as pl
 import pytest
 
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.manifest_files import write_manifest
+from nightscore.operations.evaluate import evaluate
 from nightscore.operations.judge_evaluations import judge_evaluations
 from nightscore.schemas.drift import Severity
 from nightscore.schemas.performance import EstimateRecord, MetricRecord
 from tests.support.evaluations import Band, recorded
 from tests.support.lake import Lake
 from tests.support.manifests import published_run
-from tests.support.outcomes import labelled_job
+from tests.support.outcomes import labelled_job, predictions, publish, write_labels
 from tests.support.publications import run_id
 
 DAYS = [f"2024-03-0{n}" for n in range(1, 6)]
@@ -110,3 +114,24 @@ def test_a_drop_is_measured_from_the_baseline_of_the_run(bare_lake: Lake) -> Non
     (judged,) = judge_evaluations(job, new)
     assert (judged.record.partition, judged.severity) == (DAYS[1], "critical")
     assert judged.expected == "roc_auc of at least 0.75 (the baseline's 0.85 less 0.1)"
+
+
+def test_a_regression_is_judged_by_what_was_evaluated(bare_lake: Lake) -> None:
+    rows = predictions(400).select("id", prediction=pl.col("probability") * 100)
+    job = labelled_job(bare_lake, gates={"estimated": {"metric": "rmse", "max_rise": 1}})
+    for n, day in enumerate(DAYS[:2], 1):
+        manifest = publish(job, day, rows, n=n)
+        baseline = EstimateRecord(baseline=(MetricRecord(name="rmse", value=3.0),))
+        expected = manifest.model_copy(update={"estimate": baseline})
+        write_manifest(state_store(job), f"ds={day}", expected)
+
+    def labels(day: str, error: float) -> pl.DataFrame:
+        sign = 1 - 2 * (pl.col("id") % 2)
+        return rows.select("id", ds=pl.lit(day), late=pl.col("prediction") + sign * error)
+
+    write_labels(bare_lake, pl.concat([labels(DAYS[0], 3.5), labels(DAYS[1], 6.0)]))
+    records = evaluate(job, datetime(2024, 3, 20, tzinfo=UTC)).records
+    good, bad = judge_evaluations(job, records)
+    assert (good.severity, bad.severity, bad.was) == ("ok", "critical", "ok")
+    assert bad.metric.value == pytest.approx(6.0)
+    assert bad.expected == "rmse of at most 4 (the baseline's 3 plus 1)"
