@@ -77,9 +77,9 @@ async def evaluate(
 
     work = functools.partial(evaluate_partitions, spec, datetime.now(UTC), first, last)
     done = await _evaluate(spec, work, timeout_minutes)
-    await asyncio.to_thread(emit_performance_event, spec, done.records)
+    judged = await asyncio.to_thread(emit_performance_event, spec, done.records)
     latest = await asyncio.to_thread(latest_evaluations, Workspace(spec), MAX_PARTITIONS)
-    message = evaluation_message(done)
+    message = evaluation_message(done, judged)
     await _show(spec, latest, message)
     await _show_plot(spec, message, link_to_performance(job))
     await asyncio.to_thread(track_evaluations, done.records, latest, spec.registry)

@@ -222,7 +222,11 @@ def track_evaluations(
         return
 
     if n_missing:
-        logger.info("job=%s %d evaluated runs are not in MLflow", records[0].job, n_missing)
+        logger.info(
+            "job=%s %s not in MLflow, such as those of `nightscore run`",
+            records[0].job,
+            "1 evaluated run is" if n_missing == 1 else f"{n_missing} evaluated runs are",
+        )
 
 
 def _log_realised(records: Sequence[EvaluationRecord], uri: str) -> int:

@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, Strict
 
 from nightscore.schemas.base_record import Record
-from nightscore.schemas.gates import FiniteNumber
-from nightscore.schemas.short_forms import Accepts, read_number
+from nightscore.schemas.gates import FiniteNumber, Percentage
+from nightscore.schemas.short_forms import Accepts, read_percentage
 
 
 class DecisionValues(Record):
@@ -29,8 +29,11 @@ class Decision(Record):
         float,
         Strict(),
         Field(ge=0.0, lt=1.0),
-        BeforeValidator(read_number),
-        Accepts("a probability of at least 0 and below 1, such as 0.5"),
+        BeforeValidator(
+            read_percentage,
+            json_schema_input_type=Annotated[float, Field(ge=0, lt=1)] | Percentage,
+        ),
+        Accepts("a probability of at least 0 and below 1, such as 0.5, or 50%"),
     ] = 0.5
     """A row is predicted positive if its probability is greater, as with scikit-learn's `predict`.
     `nightscore baseline` cuts a bin of the score here, so set it before you log a baseline."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from nightscore.flows.ui.markdown import escaped
+from nightscore.flows.ui.messages import named_first
 from nightscore.monitoring.performance.estimates.wording import (
     CONCEPT_DRIFT,
     LABELS,
@@ -11,6 +12,7 @@ from nightscore.monitoring.performance.estimates.wording import (
 from nightscore.monitoring.performance.realised_wording import SHOWN, notes_of, show_realised
 from nightscore.monitoring.performance.track_record import PartitionPerformance
 from nightscore.operations.evaluate import Evaluation
+from nightscore.operations.judge_evaluations import JudgedEvaluation
 from nightscore.reports.performance_figures import (
     PerformanceFigures,
     known_metrics,
@@ -33,8 +35,13 @@ LEGEND = (
 )
 
 
-def evaluation_message(done: Evaluation) -> str:
-    """How many partitions are evaluated, and what could not be."""
+def evaluation_message(done: Evaluation, judged: Sequence[JudgedEvaluation] = ()) -> str:
+    """How many partitions are evaluated, what could not be, and which are worse than the bound.
+
+    Args:
+        done: What was evaluated.
+        judged: Those of its records that could be judged.
+    """
     if not done.has_label_files:
         return f"there are no files of labels yet: {done.labels_uri}"
 
@@ -45,6 +52,12 @@ def evaluation_message(done: Evaluation) -> str:
         parts.append(f"{len(done.problems)} could not be evaluated")
     if done.n_elsewhere:
         parts.append(done.describe_elsewhere())
+
+    for severity in ("critical", "warning"):
+        worse = [show_value(one.record.partition) for one in judged if one.severity == severity]
+        if worse:
+            named = named_first(worse[::-1])
+            parts.append(f"realised {judged[0].metric.name} {severity}: {named}")
 
     return "; ".join(parts)
 

@@ -30,18 +30,25 @@ MAX_CHANGES = 50
 """Partitions in an event, whose size the server limits."""
 
 
-def emit_performance_event(job: ScoringJob, records: Sequence[EvaluationRecord]) -> None:
+def emit_performance_event(
+    job: ScoringJob, records: Sequence[EvaluationRecord]
+) -> list[JudgedEvaluation]:
     """Emit the event of new evaluations, if there is one. Errors are logged, and cost only it.
 
     Args:
         job: Whose evaluations.
         records: The new ones.
-    """
-    try:
-        if not PREFECT_API_URL.value():  # Prefect would start a server for it
-            return
 
-        changes = find_performance_transition(judge_evaluations(job, records))
+    Returns:
+        The evaluations that could be judged.
+    """
+    judged: list[JudgedEvaluation] = []
+    try:
+        judged = judge_evaluations(job, records)
+        if not PREFECT_API_URL.value():  # Prefect would start a server for it
+            return judged
+
+        changes = find_performance_transition(judged)
         event = performance_event(job, changes, flow_run.ui_url or "")
 
         if event is not None:
@@ -53,6 +60,8 @@ def emit_performance_event(job: ScoringJob, records: Sequence[EvaluationRecord])
             type(error).__name__,
             error,
         )
+
+    return judged
 
 
 def performance_event(

@@ -1,5 +1,6 @@
 """The keys that a job file may have, and what their values may be, in words."""
 
+import re
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -57,6 +58,11 @@ class Field:
     def is_text(self) -> bool:
         """Whether any text may stand there."""
         return self.type is str
+
+    def allows(self, text: str) -> bool:
+        """Whether a text has the form that the field demands, if it demands one."""
+        patterns = [getattr(item, "pattern", None) for item in self.metadata]
+        return all(re.fullmatch(pattern, text) for pattern in patterns if pattern)
 
     @property
     def words(self) -> str:

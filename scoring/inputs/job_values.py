@@ -99,6 +99,8 @@ class JobValue:
             return _meant(re.sub(r"[^A-Za-z0-9_.-]+", "_", value).strip("_.-")[:100])
         if field.is_text and is_plain:
             shown = self._quoted()
+            if shown and not field.allows(shown):
+                return ""
             return "put it into quotes" + (f': "{shown}"' if shown else "")
 
         if field.section and isinstance(value, list):

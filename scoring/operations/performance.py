@@ -265,7 +265,14 @@ def _nothing_published(
     job: ScoringJob, values: Sequence[str], then: str = ""
 ) -> PartitionNotFoundError:
     found = "no partition that has been scored"
+    next_step = f"score one with `{job.command('run', 'PARTITION')}`"
+
     if values:
+        newest = show_value(values[-1])
+        next_step = (
+            f"`{job.command('partitions')}` says why; of a run that a gate holds, "
+            f"`{job.command('report', newest)}` shows the estimate"
+        )
         found = f"no published results of {show_value(values[0])}"
         if len(values) > 1:
             found += f" to {show_value(values[-1])}"
@@ -276,5 +283,5 @@ def _nothing_published(
         f"{job.output.uri}.nightscore/runs",
         expected="at least one partition whose results are published",
         found=found,
-        next_step=f"`{job.command('partitions')}` lists partitions",
+        next_step=next_step,
     )

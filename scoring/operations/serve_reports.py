@@ -58,6 +58,7 @@ def report_pages(folders: Sequence[Path], cache: ModelCache) -> Starlette:
         routes=[
             Route("/", _explained(pages.index)),
             Route("/{job}", _explained(pages.partitions)),
+            Route("/{job}/", _explained(pages.partitions)),
             Route("/{job}/-/performance", _explained(pages.performance)),
             Route("/{job}/{rest:path}", _explained(pages.report)),
         ]

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from nightscore.monitoring.drift.findings import worse
+from nightscore.monitoring.performance.estimates.wording import show_metric
 from nightscore.runs.gate_declaration import Action, FinishedRun, Gate, Outcome
 from nightscore.schemas.gates import LEAST_HISTORY, Estimated, History, NullRate, Range
 from nightscore.schemas.job import ScoringJob
@@ -172,8 +173,7 @@ def _check_estimated(run: FinishedRun) -> Iterator[Outcome]:
         yield _no_estimate(expected, "the baseline's own value is not known")
     else:
         passed = metric.high <= bound if gate.less_is_better else metric.low >= bound
-        found = f"{metric.value:.4g} ({metric.low:.4g} to {metric.high:.4g})"
-        yield Outcome(passed=passed, expected=expected, found=found)
+        yield Outcome(passed=passed, expected=expected, found=show_metric(metric))
 
 
 def _no_estimate(expected: str, why: str) -> Outcome:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from nightscore.operations.evaluate import Evaluation
 from nightscore.operations.judge_evaluations import JudgedEvaluation
 from nightscore.schemas.drift import Severity
 from nightscore.schemas.job import ScoringJob
@@ -17,6 +18,7 @@ from tests.support.outcomes import labelled_job
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from nightscore.flows.ui import performance_event as module
+    from nightscore.flows.ui.evaluation_page import evaluation_message
     from nightscore.flows.ui.events import RunEvent
     from nightscore.flows.ui.performance_event import emit_performance_event, performance_event
     from nightscore.flows.ui.transition import find_performance_transition
@@ -107,6 +109,17 @@ def test_many_changes_are_counted_and_the_newest_shown(bare_lake: Lake) -> None:
     assert len(json.dumps(event.payload)) < 50_000
 
 
+def test_the_message_of_the_run_says_what_is_worse_than_the_bound() -> None:
+    done = Evaluation(records=(evaluation("2024-03-02", BAD),), unchanged=("2024-03-01",))
+    assert evaluation_message(done) == "1 partition evaluated, 1 unchanged"
+
+    found = [judged("critical", "critical"), judged("ok", "ok", 3), judged("warning", "ok", 4)]
+    assert evaluation_message(done, found) == (
+        "1 partition evaluated, 1 unchanged; realised roc_auc critical: 2024-03-02; "
+        "realised roc_auc warning: 2024-03-04"
+    )
+
+
 def test_it_is_emitted_and_what_goes_wrong_costs_the_event_only(
     bare_lake: Lake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -123,7 +136,8 @@ def test_it_is_emitted_and_what_goes_wrong_costs_the_event_only(
     monkeypatch.setattr(logging.getLogger("nightscore"), "propagate", True)
     setting = module.PREFECT_API_URL.__class__
     monkeypatch.setattr(setting, "value", lambda self: None)
-    emit_performance_event(job, records)
+    (found,) = emit_performance_event(job, records)
+    assert found.severity == "critical"
     assert told == [], "without a server there is nobody to tell"
 
     monkeypatch.setattr(setting, "value", lambda self: "http://127.0.0.1:9/api")

@@ -202,6 +202,13 @@ WRONG: dict[str, tuple[str, list[str]]] = {
             "too_late?"
         ],
     ),
+    "a number as a time": (
+        HEAD + "keys: id\nlabels: {uri: labels, column: late, matured_after: 7}",
+        [
+            "line 6, column 52: labels.matured_after: expected a time such as 90m, 12h, 7d or 2w; "
+            "found 7"
+        ],
+    ),
     "a date as a name": (
         HEAD + "pass_through: [2024-02-29]",
         [
@@ -798,6 +805,7 @@ SHORT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"gates": {"rows": {"min_ratio": "50%", "max_ratio": "150%"}}},
         {"gates": {"rows": {"min_ratio": 0.5, "max_ratio": 1.5}}},
     ),
+    "decision": ({"decision": {"threshold": "40%"}}, {"decision": {"threshold": 0.4}}),
     "profiling": ({"drift": {"max_share": "10%"}}, {"drift": {"max_share": 0.1}}),
 }
 REQUIRED = {

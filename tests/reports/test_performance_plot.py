@@ -105,3 +105,16 @@ def test_how_many_labels_are_known_at_which_age() -> None:
     ) in html
     assert '<td class="n">40.0%</td>' in html
     assert "by age" not in performance_page("t", DAYS, []), "labels have no time"
+
+
+def test_the_page_begins_with_what_came_true_otherwise() -> None:
+    page = performance_page("Performance of late", DAYS, [])
+    assert "AUC came true outside the band of its estimate in 1 of 2, last on 2026-11-26." in page
+
+    right = performance_page("Performance of late", DAYS[:1], [])
+    assert "AUC came true within the band of its estimate each time." in right
+
+    unlabelled = [replace(DAYS[4], estimated=(), note="no labelled baseline")] * 2
+    reason = performance_page("Performance of late", unlabelled, [])
+    assert "AUC came true" not in reason
+    assert reason.count("<dt>not estimated</dt><dd>no labelled baseline</dd>") == 1

@@ -24,7 +24,7 @@ from nightscore.monitoring.performance.estimates.wording import (
 from nightscore.monitoring.performance.track_record import (
     PartitionPerformance,
     TrackRecord,
-    is_within,
+    is_outside,
     show_coverage,
     show_record,
 )
@@ -147,7 +147,7 @@ def _metric_row(partition: PartitionPerformance, name: str) -> dict[str, str]:
     adjusted = metric_of(partition.adjusted, name)
 
     notes = []
-    if _is_outside(partition, name):
+    if is_outside(partition, name):
         notes.append("outside the band")
     if estimated is not None and estimated.note:
         notes.append(estimated.note)
@@ -226,7 +226,7 @@ def _realised_row(partition: PartitionPerformance, shown: Sequence[str]) -> dict
     """What came true, below its estimate."""
     notes = []
 
-    outside = [LABELS.get(name, name) for name in shown if _is_outside(partition, name)]
+    outside = [LABELS.get(name, name) for name in shown if is_outside(partition, name)]
     if outside:
         notes.append(f"outside the band: {', '.join(outside)}")
 
@@ -240,17 +240,6 @@ def _realised_row(partition: PartitionPerformance, shown: Sequence[str]) -> dict
         **_cells(partition.realised, shown),
         "note": "; ".join(notes),
     }
-
-
-def _is_outside(partition: PartitionPerformance, name: str) -> bool:
-    """Whether the metric came true outside the band of its estimate."""
-    estimate = metric_of(partition.estimated, name)
-    value = _value(partition.realised, name)
-
-    if estimate is None or value is None or not show_band(estimate):
-        return False
-
-    return partition.is_matured and not is_within(estimate, value)
 
 
 def _in_short(note: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from nightscore.monitoring.performance.estimates.binary import OF_THRESHOLD
-from nightscore.monitoring.performance.estimates.wording import show_number
+from nightscore.monitoring.performance.estimates.wording import metric_of, show_number
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.evaluation import CoverageRecord, EvaluationRecord
 from nightscore.schemas.manifest import Manifest
@@ -141,6 +141,28 @@ def is_within(estimate: MetricRecord, value: float) -> bool:
     if estimate.low is None or estimate.high is None:
         return False
     return estimate.low <= value <= estimate.high
+
+
+def is_compared(partition: PartitionPerformance, name: str) -> bool:
+    """Whether a metric was estimated, and all labels that it came true by are there."""
+    estimate, truth = metric_of(partition.estimated, name), metric_of(partition.realised, name)
+
+    if estimate is None or truth is None or not partition.is_matured:
+        return False
+
+    return estimate.value is not None and truth.value is not None
+
+
+def is_outside(partition: PartitionPerformance, name: str) -> bool:
+    """Whether a metric came true outside the band of its estimate."""
+    estimate, truth = metric_of(partition.estimated, name), metric_of(partition.realised, name)
+
+    if estimate is None or truth is None or truth.value is None:
+        return False
+    if not is_compared(partition, name) or estimate.low is None:
+        return False
+
+    return not is_within(estimate, truth.value)
 
 
 def show_record(record: TrackRecord | None) -> str:

@@ -54,6 +54,7 @@ MORE_KEYS = """
 # keys: {columns: [...], unique: true}    # two rows with the same keys stop the run
 # limits: {max_quarantined_rows: 100}     # rows that may fail; none by default
 # drift: {gate: hold}                     # a critical finding waits for `nightscore approve`
+# labels: {uri: URI, column: COLUMN, partition: {column: COLUMN}}   # for `nightscore evaluate`
 """
 
 
