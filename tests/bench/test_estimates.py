@@ -8,7 +8,7 @@ import pytest
 from tests.bench.estimates import ours
 from tests.bench.estimates.case import METRICS, Case, came_true
 from tests.bench.estimates.made_rows import Made, Shift, kept, make_case, moved, stretched
-from tests.bench.estimates.measure import PEER, PLAIN, measure
+from tests.bench.estimates.measure import ADJUSTED, PEER, PLAIN, measure
 from tests.bench.estimates.nannyml_peer import _digest
 from tests.bench.estimates.report import bars, errors_of, lines
 from tests.bench.estimates.scenarios import KINDS, SCENARIOS
@@ -118,6 +118,17 @@ def test_bars_are_judged(result: dict[str, Any]) -> None:
     text = "\n".join(lines(result))
     assert "concept drift" in text
     assert "MISSED plain, a day of 1,000 rows: at least 100 times cheaper than NannyML" in text
+
+
+def test_the_adjusted_estimate_has_bars_of_its_own(result: dict[str, Any]) -> None:
+    result["ways"].append(ADJUSTED)
+    for day in result["scenarios"]["moved"]["days"]:
+        day["ways"][ADJUSTED] = day["ways"][PEER]
+    result["cost"]["1000"][ADJUSTED] = {"day_cpu_s": 0.35}
+
+    found = [(bar.is_met, bar.found.partition(" (")[0]) for bar in bars(result)]
+    assert found[2:4] == [(True, "1.000"), (False, "1.000")]
+    assert found[-1] == (True, "0.35 CPU s")
 
 
 def test_the_tables_are_made_without_the_peer_too() -> None:

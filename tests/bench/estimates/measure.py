@@ -17,8 +17,11 @@ from tests.bench.estimates.nannyml_peer import NannyML
 from tests.bench.estimates.scenarios import SCENARIOS, Scenario
 from tests.bench.machine import describe_machine, versions
 
-PLAIN, PEER = "plain", "NannyML"
-OURS: Mapping[str, Callable[[Case], Estimates]] = {PLAIN: ours.estimate}
+PLAIN, ADJUSTED, PEER = "plain", "adjusted", "NannyML"
+OURS: Mapping[str, Callable[[Case], Estimates]] = {
+    PLAIN: ours.estimate,
+    ADJUSTED: ours.estimate_adjusted,
+}
 """The project's own ways."""
 N_DAYS = 20
 """Of each scenario, each with a seed, a model and a baseline of its own."""
