@@ -42,6 +42,8 @@ PositiveNumber = Annotated[
 
 LESS_IS_BETTER = ("log_loss", "brier", "rmse", "mae")
 """Estimated metrics that have an upper bound."""
+MOST_BRIER = 2.0
+"""Of several classes: the sum over them of squared differences."""
 LEAST_HISTORY = 3
 """With fewer earlier partitions, nothing can be said about what is usual."""
 
@@ -148,6 +150,10 @@ class Estimated(Record):
         "precision",
         "recall",
         "f1",
+        "roc_auc_macro",
+        "precision_macro",
+        "recall_macro",
+        "f1_macro",
         "value",
         "log_loss",
         "brier",
@@ -155,7 +161,9 @@ class Estimated(Record):
         "mae",
     ] = "roc_auc"
     """The metric. `log_loss`, `brier`, `rmse` and `mae` are better the less they are. `rmse` and
-    `mae` are of regressions, all others of binary models."""
+    `mae` are of regressions. Those that end in `_macro`, means over the classes, are of models of
+    several classes, and so are `accuracy`, `log_loss` and `brier`. All but these and the `_macro`
+    ones are of binary models."""
     min: FiniteNumber | None = None
     """Least value of a metric that is better the greater it is."""
     max_drop: PositiveNumber | None = None
@@ -197,8 +205,11 @@ class Estimated(Record):
             raise ValueError(f"min {self.min:g}: {self.metric} is at most 1: no run can pass")
         if self.max is not None and self.max <= 0.0:
             raise ValueError(f"max {self.max:g}: {self.metric} is above 0: no run can pass")
-        if self.max is not None and self.max >= 1.0 and self.metric == "brier":
-            raise ValueError(f"max {self.max:g} never stops a run: brier is at most 1")
+        if self.max is not None and self.max >= MOST_BRIER and self.metric == "brier":
+            raise ValueError(
+                f"max {self.max:g} never stops a run: brier is at most 1, and of several classes "
+                f"{MOST_BRIER:g}"
+            )
         return self
 
 

@@ -2,6 +2,10 @@
 
 from nightscore.schemas.base_record import Stored
 
+MOST_CLASSES = 100
+"""Of a model whose performance is estimated. Of more classes rows are not counted: their rows are
+too few for an estimate, and the labelled rows of a baseline would take megabytes."""
+
 
 class MetricRecord(Stored):
     """A metric of a model's predictions, estimated or realised, with its 95 % band."""

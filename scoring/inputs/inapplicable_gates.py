@@ -7,12 +7,34 @@ import pyarrow as pa
 
 from nightscore.inputs.casts import plain_type
 from nightscore.schemas.contract import OutputColumn
+from nightscore.schemas.gates import Estimated
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import ModelFacts
+from nightscore.schemas.performance import MOST_CLASSES
 
 SHOWN_NAMES = 40
+OF_BINARY = (
+    "roc_auc",
+    "average_precision",
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "value",
+    "log_loss",
+    "brier",
+)
+OF_CLASSES = (
+    "roc_auc_macro",
+    "accuracy",
+    "precision_macro",
+    "recall_macro",
+    "f1_macro",
+    "log_loss",
+    "brier",
+)
 OF_REGRESSIONS = ("rmse", "mae")
-"""Estimated metrics of predicted numbers."""
+"""Metrics that a gate can judge, by what a model predicts."""
 
 
 def inapplicable_gates(
@@ -46,7 +68,7 @@ def inapplicable_gates(
         problems.append(f"gates.score_shift: never applies: {returned} has no mean")
 
     if gates.estimated is not None:
-        problems += _inapplicable_estimate(gates.estimated.metric, returned, predictions)
+        problems += _inapplicable_estimate(gates.estimated, returned, predictions)
 
     if gates.null_rate is not None and features:
         known = [*features, *prediction_names]
@@ -56,31 +78,36 @@ def inapplicable_gates(
 
 
 def _inapplicable_estimate(
-    metric: str, returned: str, predictions: Sequence[OutputColumn]
+    gate: Estimated, returned: str, predictions: Sequence[OutputColumn]
 ) -> Iterator[str]:
     """A metric that is estimated of other models only."""
+    never = f"gates.estimated: never applies: {returned}, and"
+
+    of_model = _estimated_metrics(predictions)
+
+    if not of_model:
+        yield (
+            f"{never} only models with one probability, with a probability of each class (at most "
+            f"{MOST_CLASSES}), or with a predicted number are estimated"
+        )
+    elif gate.metric not in of_model:
+        yield f"{never} {gate.metric} is not estimated of it; name one of {', '.join(of_model)}"
+    elif of_model is OF_BINARY and gate.metric == "brier" and (gate.max or 0.0) >= 1.0:
+        yield f"gates.estimated: max {gate.max:g} never stops a run: brier is at most 1"
+
+
+def _estimated_metrics(predictions: Sequence[OutputColumn]) -> Sequence[str]:
+    """The metrics that are estimated of a model, the best known one first; empty: none is."""
     types = {column.name: column.type for column in predictions}
-    is_of_regressions = metric in OF_REGRESSIONS
-
     if "probability" in types:
-        if is_of_regressions:
-            yield (
-                f"gates.estimated: never applies: {returned}, and {metric} is estimated for "
-                "regressions only; name a metric of binary models, such as roc_auc"
-            )
-        return
+        return OF_BINARY
 
-    has_number = "prediction" in types and _is_float(types["prediction"])
-    if not has_number or any(name.startswith("probability_") for name in types):
-        yield (
-            f"gates.estimated: never applies: {returned}, and only binary models and regressions "
-            "are estimated"
-        )
-    elif not is_of_regressions:
-        yield (
-            f"gates.estimated: never applies: {returned}, and {metric} is estimated for binary "
-            "models only; name rmse or mae"
-        )
+    n_classes = sum(name.startswith("probability_") for name in types)
+    if n_classes:
+        return OF_CLASSES if "prediction" in types and n_classes <= MOST_CLASSES else ()
+
+    is_regression = "prediction" in types and _is_float(types["prediction"])
+    return OF_REGRESSIONS if is_regression else ()
 
 
 def _unknown_columns(named: Collection[str], known: Sequence[str]) -> Iterator[str]:

@@ -24,7 +24,9 @@ from nightscore.models.registries.uris import redacted
 from nightscore.monitoring.drift.profiling import profile_of, with_types
 from nightscore.monitoring.performance.estimates.calibration import BINARY_SCORE
 from nightscore.monitoring.performance.estimates.reweighted import BASELINE_FACTOR
+from nightscore.operations.baseline_labels import label_classes
 from nightscore.outputs.samples import baseline_sample_path, read_samples, write_sample
+from nightscore.profiles.class_counter import ClassColumns
 from nightscore.profiles.profile import kind_of
 from nightscore.profiles.profile_spec import (
     ProfiledColumn,
@@ -76,14 +78,15 @@ def record_baseline(
         pool: Workers.
         cache: Models of this host.
         tell: Called with a line for each step.
-        label: Column with the true outcome, a number or a boolean. Its mean is stored by bin of the
-            score, so that later scores give an expected rate; of a regression, sums of its errors,
-            too. Empty: none. With a label and `estimate.sample_rows`, a sample of the rows is
-            stored in the job's state folder.
+        label: Column with the true outcome: a number, a boolean or the name of a class. Its mean is
+            stored by bin of the score, so that later scores give an expected rate; of a regression,
+            sums of its errors, too; of several classes, rows by label and predicted class. Empty:
+            none. With a label and `estimate.sample_rows`, a sample of the rows is stored in the
+            job's state folder.
 
     Raises:
         InvalidJobError: The job's model is a logged model, which has no baseline.
-        InputError: The data have no rows, or the label cannot be compared with the score.
+        InputError: The data have no rows, or the label cannot be compared with the predictions.
         ContractError: The data lack columns.
     """
     model = PinnedModel.resolve(job, cache)
@@ -110,10 +113,12 @@ def record_baseline(
 
     with tempfile.TemporaryDirectory(prefix="nightscore-baseline-") as scratch:
         scoring = _Scoring(_baseline_job(job, data, scratch, label), data, model, facts, pool)
+        classes = label_classes(job, data, scoring.contract, facts, label) if label else ()
 
         tell(f"scoring {scoring.plan.n_rows:,} rows to cut the predictions' bins")
         first = scoring.run()
-        spec = _profile_spec(scoring.job, data, scoring.contract, first, label)
+        spec = _profile_spec(scoring.job, data, scoring.contract, first)
+        spec = replace(spec, label=label, label_classes=classes)
 
         tell(f"profiling {len(spec.columns)} columns")
         n_sampled = BASELINE_FACTOR * job.estimate.sample_rows if label else 0
@@ -216,7 +221,7 @@ def _profiled_beside(job: ScoringJob) -> list[str]:
 
 
 def _profile_spec(
-    job: ScoringJob, data: Dataset, contract: Contract, results: Sequence[ShardResult], label: str
+    job: ScoringJob, data: Dataset, contract: Contract, results: Sequence[ShardResult]
 ) -> ProfileSpec:
     """What the second pass profiles; bins are cut at the data and the first pass's predictions."""
     profiled_beside = _profiled_beside(job)
@@ -239,14 +244,11 @@ def _profile_spec(
 
     score = score_column({column.name: kind_of(column.type) for column in contract.predictions})
 
-    if label:
-        _check_label(contract, label, score)
-
     return ProfileSpec(
         with_types([column for column in columns if column is not None], contract),
         tuple(cut_segments(name, data.read(name)) for name in job.drift.segments),
         score,
-        label,
+        classes=ClassColumns.of([column.name for column in contract.predictions]),
     )
 
 
@@ -267,21 +269,6 @@ def _cut(role: Role, name: str, arrow_type: pa.DataType, data: Dataset) -> Profi
 
     batches = data.read(name) if name in data.schema else iter(())
     return cut_column(role, name, (pc.cast(batch, arrow_type, safe=False) for batch in batches))
-
-
-def _check_label(contract: Contract, label: str, score: str) -> None:
-    label_type = next(column.type for column in contract.passthrough if column.name == label)
-    is_outcome = kind_of(label_type) == "number" or pa.types.is_boolean(label_type)
-
-    if not score or not is_outcome:
-        shown_score = f"the score {score}" if score else "no single score"
-        raise InputError(
-            "The label cannot be compared with the score.",
-            label,
-            expected="a label of numbers or booleans, and a model with one score",
-            found=f"a label of type {label_type}, {shown_score}",
-            next_step="write the label as 0 and 1 or as a number, or leave --label out",
-        )
 
 
 def _predictions(state: Store, results: Sequence[ShardResult], name: str) -> list[pa.ChunkedArray]:

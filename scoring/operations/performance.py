@@ -15,9 +15,13 @@ from nightscore.ledger.timeline import Timeline
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.monitoring.performance.estimates.adjusted import AdjustedEstimates
-from nightscore.monitoring.performance.estimates.estimation import baseline_values, estimate_placed
+from nightscore.monitoring.performance.estimates.estimation import (
+    AnyPlacement,
+    add_up_any,
+    baseline_values,
+    estimate_placed,
+)
 from nightscore.monitoring.performance.estimates.of_runs import RunScores
-from nightscore.monitoring.performance.estimates.placement import Placement, add_up
 from nightscore.monitoring.performance.track_record import (
     PartitionPerformance,
     TrackRecord,
@@ -194,7 +198,7 @@ class _Estimation:
     decision: Decision
     evaluations: dict[str, EvaluationRecord]
     """What came true, by run."""
-    placed: dict[str, list[tuple[Manifest, Placement]]] = field(default_factory=dict)
+    placed: dict[str, list[tuple[Manifest, AnyPlacement]]] = field(default_factory=dict)
     """The runs whose scores could be placed, by model version."""
     errors: list[InputError] = field(default_factory=list)
     """Why the others could not."""
@@ -250,7 +254,7 @@ class _Estimation:
     def _model(self, model: str) -> ModelPerformance:
         placed = self.placed[model]
         calibration = self.scores.calibration(placed[0][0])
-        together = add_up(placement for _, placement in placed)
+        together = add_up_any(placement for _, placement in placed)
 
         return ModelPerformance(
             model=model,

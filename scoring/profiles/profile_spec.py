@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.arrow.arrays import from_texts, to_places
+from nightscore.profiles.class_counter import ClassColumns
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.numbers import finite_values
 from nightscore.profiles.profile import CategoryProfile, Kind, NumberProfile, kind_of
@@ -99,6 +100,10 @@ class ProfileSpec:
 
     Empty: none.
     """
+    classes: ClassColumns | None = None
+    """Of a model of several classes, whose rows are counted by predicted class and probability."""
+    label_classes: tuple[str, ...] = ()
+    """The classes that labels are names of. Empty: labels are numbers or truth values."""
     max_share: float = 1.0
     """Share of the worker's CPU time. Beyond it, only every n-th row is counted."""
     to_cut: BinsToCut = BinsToCut()

@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from nightscore.arrow.arrays import from_numpy
 from nightscore.native.machine_code import loaded_kernels
+from nightscore.profiles.class_codes import Codes, class_codes
+from nightscore.profiles.class_counter import PREDICTED, ClassCounter
 from nightscore.profiles.numbers import as_numbers
 from nightscore.profiles.profile import (
     CategoryProfile,
@@ -68,6 +70,10 @@ class _Batch:
         is_feature = name in self.features.column_names
         return (self.features if is_feature else self.passthrough).column(name)
 
+    def labels(self, name: str) -> pa.ChunkedArray:
+        """The labels of the rows that have a prediction."""
+        return self.passthrough.column(name).filter(from_numpy(self.is_scored))
+
     def thin(self, wanted: npt.NDArray[np.int64]) -> "_Batch":
         """The batch with some of its rows."""
         is_wanted = np.zeros(len(self.is_scored), np.bool_)
@@ -100,6 +106,9 @@ class Profiler:
         self._watch(spec.columns)
         self._segments: dict[Key, ColumnProfile] = {}
         self._running: RunningProfiles | None = None
+        self._classes: ClassCounter | None = None
+        if spec.classes is not None:
+            self._classes = ClassCounter(spec.classes, with_labels=bool(spec.label))
 
         self.errors: dict[str, str] = {}
         """Why columns cannot be counted, by name."""
@@ -154,6 +163,7 @@ class Profiler:
                 self._count_column(column, values, batch, is_whole=is_whole)
 
         self._count_together(together, plain, is_whole=is_whole)
+        self._count_classes(batch)
 
         for name in self.errors:
             self.missing.pop(name, None)
@@ -169,6 +179,9 @@ class Profiler:
         """What was counted so far."""
         if self._running is not None:
             self._running.finish()
+
+        if self._classes is not None and ("prediction", PREDICTED) in self._columns:
+            self._columns["prediction", PREDICTED].classes = self._classes.counts
 
         columns = []
         for column in (*self._columns.values(), *self._segments.values()):
@@ -295,8 +308,36 @@ class Profiler:
             scores = batch.predictions.column(self._spec.score)
             _add_scores(counted, counted.scores, values.filter(rows), scores)
         else:
-            labels = batch.passthrough.column(self._spec.label).filter(rows)
-            _add_scores(counted, counted.scores, values, labels)
+            _add_scores(counted, counted.scores, values, self._labels(column, batch))
+
+    def _labels(self, column: ProfiledColumn, batch: _Batch) -> pa.ChunkedArray:
+        """The labels of a column of scores. Of one class's probability: whether they are it."""
+        if not self._spec.label_classes:
+            return batch.labels(self._spec.label)
+
+        codes = self._label_codes(batch)
+        numbers = codes.astype(np.float64)
+        if self._spec.classes is not None:
+            place = self._spec.classes.probabilities.index(column.name)
+            numbers = (codes == place).astype(np.float64)
+
+        numbers[codes == len(self._spec.label_classes)] = np.nan
+        return pa.chunked_array([from_numpy(numbers)])
+
+    def _label_codes(self, batch: _Batch) -> Codes:
+        return class_codes(batch.labels(self._spec.label), self._spec.label_classes)
+
+    def _count_classes(self, batch: _Batch) -> None:
+        if self._classes is None or PREDICTED in self.errors:
+            return
+
+        edges = {column.name: column.edges for column in self._spec.columns}
+        labels = self._label_codes(batch) if self._spec.label else None
+        try:
+            self._classes.add(batch.predictions, labels, edges)
+        except COUNT_ERRORS as error:
+            self._classes = None
+            self._fail("rows by class", error)
 
     def _count_segments(self, segment: SegmentColumn, batch: _Batch) -> None:
         name = f"segments of {segment.name}"
@@ -388,7 +429,11 @@ def _tells_missing(column: ProfiledColumn, values: pa.ChunkedArray) -> bool:
 def _has_scores(column: ProfiledColumn, spec: ProfileSpec) -> bool:
     if column.role == "feature":
         return bool(spec.score)
-    return bool(spec.label) and (column.role, column.name) == ("prediction", spec.score)
+    if not spec.label or column.role != "prediction":
+        return False
+
+    with_labels = (spec.score,) if spec.classes is None else spec.classes.probabilities
+    return column.name in with_labels
 
 
 def _empty(column: ProfiledColumn, *, with_scores: bool, segment: str = "") -> ColumnProfile:

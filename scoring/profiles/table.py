@@ -16,6 +16,7 @@ import pyarrow as pa
 from nightscore.arrow.arrays import from_values, list_ends, to_lists, to_table, to_texts
 from nightscore.arrow.parsing.files import read_table as parse_table
 from nightscore.errors import CorruptFileError
+from nightscore.profiles.class_counts import CLASS_FIELDS, ClassCounts
 from nightscore.profiles.edges import shared_edges
 from nightscore.profiles.profile import CategoryProfile, Kind, NumberProfile, Profile
 from nightscore.profiles.scores import ERROR_FIELDS, Scores
@@ -45,6 +46,8 @@ COLUMN_FIELDS: tuple[pa.Field, ...] = (
     pa.field("score_rows", pa.list_(pa.int64())),
     pa.field("score_sums", pa.list_(pa.float64())),
 )
+OPTIONAL_FIELDS = (ERROR_FIELDS, CLASS_FIELDS)
+"""Columns that a table of profiles has if any of its rows has values of them."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,6 +64,8 @@ class ColumnProfile:
 
     Only a baseline has them.
     """
+    classes: ClassCounts | None = None
+    """For the predicted class of a model of several classes, rows by class and probability."""
     type: str = ""
     """Arrow type in the files; empty: not known."""
     recent: Habit = field(default_factory=dict)
@@ -81,6 +86,8 @@ class ColumnProfile:
         twin = replace(self, profile=self.profile.copy())
         if self.scores is not None:
             twin.scores = self.scores.copy()
+        if self.classes is not None:
+            twin.classes = self.classes.copy()
         return twin
 
     def merge(self, other: "ColumnProfile") -> None:
@@ -99,6 +106,9 @@ class ColumnProfile:
             self.scores.merge(other.scores)
         else:
             self.scores = None
+
+        if self.classes is not None:
+            self.classes = None if other.classes is None else self.classes.plus(other.classes)
 
 
 def merge_profiles(
@@ -135,11 +145,12 @@ def merge_profiles(
 
 
 def to_profile_table(columns: Iterable[ColumnProfile]) -> pa.Table:
-    """As a table. It has columns for sums of errors if one of these has any."""
+    """As a table. It has columns for sums of errors, and for classes, if one of these has any."""
     rows = [_row(column) for column in columns]
     fields = list(schema())
-    if any(ERROR_FIELDS[0].name in row for row in rows):
-        fields += ERROR_FIELDS
+    for optional in OPTIONAL_FIELDS:
+        if any(optional[0].name in row for row in rows):
+            fields += optional
     return to_table(rows, pa.schema(fields))
 
 
@@ -288,6 +299,8 @@ def _row(column: ColumnProfile) -> dict[str, Any]:
 
     if column.scores is not None:
         row |= column.scores.to_row()
+    if column.classes is not None:
+        row |= column.classes.to_row()
 
     return row
 
@@ -313,7 +326,7 @@ def _category_row(profile: CategoryProfile) -> dict[str, Any]:
 def _rows(table: pa.Table) -> Iterable[dict[str, Any]]:
     """As `_row` gives them, lists of numbers as arrays. Columns that the file lacks are null."""
     columns: dict[str, Sequence[Any]] = {}
-    for one in (*schema(), *ERROR_FIELDS):
+    for one in (*schema(), *itertools.chain(*OPTIONAL_FIELDS)):
         columns[one.name] = _values(table, one.name, one.type)
     rows = zip(*columns.values(), strict=True)
     return (dict(zip(columns, values, strict=True)) for values in rows)
@@ -367,6 +380,7 @@ def _column(row: Mapping[str, Any]) -> ColumnProfile:
         profile=_number_profile(row) if row["kind"] == "number" else _category_profile(row),
         segment=row["segment"],
         scores=None if row["score_keys"] is None else Scores.from_row(row),
+        classes=ClassCounts.from_row(row),
         type=row["type"],
         recent=row["recent"],
     )

@@ -143,15 +143,17 @@ class DriftCheck:
     def _estimate(self, drift: "Drift", references: References) -> EstimateRecord | None:
         """How right the predictions are likely to be, by the baseline's labels."""
         columns = references.profiles.get("baseline")
-        if not columns or drift.score is None:
+        if not columns:
             return None
 
-        # Few models have a baseline with labels.
+        # Few models have a baseline with labels, and this imports much.
+        if not any(column.scores for column in columns if column.role == "prediction"):
+            return None
+
         from nightscore.monitoring.performance.estimates.estimation import estimate_run
 
-        baseline = {column.key: column for column in columns}.get(drift.score.key)
         sha256 = drift.record.references.get("baseline", "")
-        return estimate_run(drift.score, baseline, sha256, self._job.decision)
+        return estimate_run(drift.predictions, columns, sha256, self._job.decision)
 
     def store_ahead(self) -> None:
         """Begin to write what `store` writes, while the run waits for its turn.

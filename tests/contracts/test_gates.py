@@ -128,8 +128,9 @@ def test_a_gate_that_cannot_apply_to_the_model_is_refused(name: str, tmp_path: P
 @pytest.mark.parametrize(
     ("metric", "column", "advice"),
     [
-        ("rmse", "probability", "name a metric of binary models"),
-        ("roc_auc", "prediction", "name rmse or mae"),
+        ("rmse", "probability", "name one of roc_auc, average_precision"),
+        ("roc_auc", "prediction", "name one of rmse, mae"),
+        ("f1_macro", "probability", "name one of roc_auc, average_precision"),
     ],
 )
 def test_a_metric_of_another_kind_of_model_is_refused(
@@ -137,14 +138,33 @@ def test_a_metric_of_another_kind_of_model_is_refused(
 ) -> None:
     bound = "max_rise" if metric == "rmse" else "max_drop"
     job = make_job(tmp_path, {"gates": {"estimated": {"metric": metric, bound: 0.1}}})
-    fits = {"rmse": "prediction", "roc_auc": "probability"}[metric]
+    fits = {
+        "rmse": ["prediction"],
+        "roc_auc": ["probability"],
+        "f1_macro": ["prediction", "probability_a", "probability_b", "probability_c"],
+    }[metric]
     facts = ModelFacts(flavor="tiny", estimator="")
 
     number = OutputColumn(column, pa.float64(), "prediction")
     (problem,) = inapplicable_gates(job, facts, ["a"], [number])
     assert advice in problem
-    own = OutputColumn(fits, pa.float64(), "prediction")
-    assert inapplicable_gates(job, facts, ["a"], [own]) == []
+    own = [OutputColumn(name, pa.float64(), "prediction") for name in fits]
+    assert inapplicable_gates(job, facts, ["a"], own) == []
+
+
+def test_a_bound_of_the_brier_score_may_be_above_1_for_several_classes_only(tmp_path: Path) -> None:
+    job = make_job(tmp_path, {"gates": {"estimated": {"metric": "brier", "max": 1.2}}})
+    facts = ModelFacts(flavor="tiny", estimator="")
+    binary = [OutputColumn("probability", pa.float64(), "probability")]
+    (problem,) = inapplicable_gates(job, facts, ["a"], binary)
+    assert problem == "gates.estimated: max 1.2 never stops a run: brier is at most 1"
+
+    names = ["prediction", *(f"probability_{name}" for name in "abc")]
+    several = [OutputColumn(name, pa.float64(), "probability") for name in names]
+    assert inapplicable_gates(job, facts, ["a"], several) == []
+    job = make_job(tmp_path, {"gates": {"estimated": {"metric": "roc_auc", "min": 0.7}}})
+    (problem,) = inapplicable_gates(job, facts, ["a"], several)
+    assert "name one of roc_auc_macro, accuracy" in problem
 
 
 @pytest.mark.parametrize("name", REFUSED_IN_A_JOB)

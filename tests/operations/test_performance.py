@@ -222,14 +222,18 @@ def test_a_regression_is_estimated_by_the_same_commands(own: Lake, tmp_path: Pat
 
 
 def test_what_cannot_be_estimated_says_why(own: Lake) -> None:
-    three_classes = own.job("hgb_multi")
+    three_classes = own.job("hgb_multi", predict="predict")
     own.write(DAYS[0], make_frame(100))
     with pytest.raises(PartitionNotFoundError, match="nothing to estimate"):
         estimate(own, three_classes)
 
     own.run(three_classes, DAYS[0])
-    with pytest.raises(InputError, match="for binary models and regressions only"):
+    with pytest.raises(InputError, match="a probability of each class"):
         estimate(own, three_classes)
+
+    with pytest.raises(InputError) as caught:
+        estimate(own, own.job("hgb_multi"))
+    assert caught.value.found == "prediction"
 
     blind = own.job("hgb_multi", drift={"profile": False})
     assert own.run(blind, DAYS[0], force=True).status == "published"

@@ -17,6 +17,7 @@ from nightscore.outputs.samples import (
     sample_path,
     write_sample,
 )
+from nightscore.profiles.class_codes import class_numbers
 from nightscore.profiles.profile import kind_of
 from nightscore.profiles.profile_spec import score_column
 from nightscore.schemas.manifest import FileRecord
@@ -58,12 +59,11 @@ class RowSample:
         wanted = from_numpy(places)
         wanted_of_batch = from_numpy(np.flatnonzero(outcome.scored_mask)[places])
 
-        label = self._task.profile_spec.label
         rows = make_rows(
             hashes[places],
             batch.features.take(wanted_of_batch),
             output.column(self._score).take(wanted),
-            output.column(label).take(wanted) if label else None,
+            self._labels(output, wanted),
         )
 
         self._tables.append(rows)
@@ -71,6 +71,15 @@ class RowSample:
 
         if self._n_held > 2 * self._n_wanted:
             self._shrink()
+
+    def _labels(self, output: pa.Table, wanted: pa.Array) -> pa.ChunkedArray | None:
+        """True outcomes as numbers; None: they are not known, as of a run."""
+        spec = self._task.profile_spec
+        if not spec.label:
+            return None
+
+        labels = output.column(spec.label).take(wanted)
+        return class_numbers(labels, spec.label_classes) if spec.label_classes else labels
 
     def write(self) -> tuple[FileRecord, ...]:
         """Write the sample; no file if there are no rows."""

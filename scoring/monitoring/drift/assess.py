@@ -51,8 +51,8 @@ class Drift:
     table: bytes
     """The statistics, as a Parquet file."""
     warnings: tuple[str, ...]
-    score: ColumnProfile | None = None
-    """The profile of the score. None: there is no single one."""
+    predictions: tuple[ColumnProfile, ...] = ()
+    """The profiles of the prediction columns."""
     columns: tuple[ColumnProfile, ...] = ()
     """The profile, if it is what reading the file would give. A sum of several shards has its
     categories in another order."""
@@ -92,7 +92,7 @@ def assess(
         profile=_stored(results, columns),
         table=table,
         warnings=warnings,
-        score=profiles.get(("prediction", record.score, "")),
+        predictions=tuple(column for column in columns if column.role == "prediction"),
         columns=tuple(columns) if len(results) == 1 else (),
     )
 

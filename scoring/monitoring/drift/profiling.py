@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from nightscore.engine.shard import ShardResult
 from nightscore.monitoring.drift.references import References
+from nightscore.profiles.class_counter import ClassColumns
 from nightscore.profiles.profile import kind_of
 from nightscore.profiles.profile_spec import (
     BinsToCut,
@@ -91,7 +92,12 @@ def choose_columns(
         else:
             segments.append(segment)
 
-    spec = ProfileSpec(tuple(columns), tuple(segments), max_share=job.drift.max_share)
+    spec = ProfileSpec(
+        tuple(columns),
+        tuple(segments),
+        classes=ClassColumns.of([column.name for column in contract.predictions]),
+        max_share=job.drift.max_share,
+    )
     return spec, ColumnsWithoutBins(tuple(new_columns), tuple(new_segments))
 
 

@@ -87,7 +87,7 @@ def with_outcomes(
     """
     same = evaluation.metrics
 
-    if evaluation.threshold != decision.threshold:
+    if evaluation.task == "binary" and evaluation.threshold != decision.threshold:
         same = tuple(metric for metric in same if metric.name not in OF_THRESHOLD)
 
     if evaluation.values != decision.values:

@@ -394,7 +394,7 @@ def test_labels_say_what_rate_to_expect(own: Lake) -> None:
     assert drift.baseline_rate == pytest.approx(frame["came_true"].mean())
     assert drift.expected_rate
     assert drift.expected_rate > drift.baseline_rate + 0.05
-    with pytest.raises(InputError, match="label cannot be compared with the score"):
+    with pytest.raises(InputError, match="20,000 labels of no class that the model knows"):
         frame.assign(came_true="yes").to_parquet(path)
         record_baseline(job, str(path), own.pool, own.cache, label="came_true")
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 from nightscore.errors import CorruptFileError, LocationNotFoundError
 from nightscore.ledger.workspace import Workspace
 from nightscore.monitoring.performance.estimates.calibration import Calibration
-from nightscore.monitoring.performance.estimates.estimation import AnyCalibration
+from nightscore.monitoring.performance.estimates.estimation import AnyCalibration, AnyPlacement
 from nightscore.monitoring.performance.estimates.placement import Placement
 from nightscore.monitoring.performance.estimates.reweighted import (
     BASELINE_FACTOR,
@@ -52,7 +52,7 @@ class AdjustedEstimates:
         self._baselines: dict[str, Sample | None] = {}
 
     def estimate(
-        self, manifest: Manifest, placement: Placement, calibration: AnyCalibration, digest: str
+        self, manifest: Manifest, placement: AnyPlacement, calibration: AnyCalibration, digest: str
     ) -> Adjusted:
         """The estimate of a run's predictions.
 
@@ -67,7 +67,7 @@ class AdjustedEstimates:
         """
         if manifest.sample is None:
             return Adjusted(note=NOT_STORED if self._n_rows else "")
-        if not isinstance(calibration, Calibration):
+        if not isinstance(calibration, Calibration) or not isinstance(placement, Placement):
             return Adjusted(note=OF_REGRESSION)
 
         baseline = self._baseline(digest, manifest.sample.rows)

@@ -1,91 +1,161 @@
-"""Estimates of any model that can be estimated: what its score is decides how."""
+"""Estimates of any model that can be estimated: what its predictions are decides how."""
+
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 from nightscore.monitoring.performance.estimates.binary import baseline_metrics, estimate_metrics
 from nightscore.monitoring.performance.estimates.calibration import BINARY_SCORE, Calibration
+from nightscore.monitoring.performance.estimates.class_calibration import (
+    ClassCalibration,
+    predictions_of,
+)
+from nightscore.monitoring.performance.estimates.class_placement import (
+    ClassPlacement,
+    add_up_classes,
+    place_classes,
+)
+from nightscore.monitoring.performance.estimates.classes import baseline_classes, estimate_classes
 from nightscore.monitoring.performance.estimates.error_calibration import FLOATS, ErrorCalibration
-from nightscore.monitoring.performance.estimates.placement import Placement, place
+from nightscore.monitoring.performance.estimates.placement import Placement, add_up, place
 from nightscore.monitoring.performance.estimates.regression import baseline_errors, estimate_errors
+from nightscore.profiles.class_counter import ClassColumns
 from nightscore.profiles.profile import NumberProfile
-from nightscore.profiles.profile_spec import NUMBER_SCORE
+from nightscore.profiles.profile_spec import NUMBER_SCORE, score_column
 from nightscore.profiles.table import ColumnProfile
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.performance import EstimateRecord, MetricRecord
 
-AnyCalibration = Calibration | ErrorCalibration
+AnyCalibration = Calibration | ErrorCalibration | ClassCalibration
+AnyPlacement = Placement | ClassPlacement
+
+MOST_RECORDED = 20
+"""Classes whose own metrics a run's record has. `nightscore performance` has those of all."""
 
 
-def is_estimated(score: ColumnProfile) -> bool:
-    """Whether models with this score are estimated: a probability, or a regression's number."""
-    if not isinstance(score.profile, NumberProfile):
-        return False
-    return score.name == BINARY_SCORE or (score.name == NUMBER_SCORE and score.type in FLOATS)
+def is_estimated(columns: Sequence[ColumnProfile]) -> bool:
+    """Whether models with these predictions are estimated.
+
+    They are a probability, a regression's number, or a class with a probability of each class.
+    """
+    return _score_of(columns) is not None or _has_classes(columns)
 
 
-def calibrate(score: ColumnProfile) -> AnyCalibration:
-    """What a baseline's profile of its score says about it.
+def calibrate(columns: Sequence[ColumnProfile]) -> AnyCalibration:
+    """What a baseline's profile says about the predictions.
+
+    Args:
+        columns: Of which `is_estimated` is true.
 
     Raises:
         ValueError: It has no labels of the kind that is needed; with the reason.
     """
-    if score.name == BINARY_SCORE:
-        return Calibration.of(score)
-    return ErrorCalibration.of(score)
+    score = _score_of(columns)
+    if score is None:
+        return ClassCalibration.of(columns)
+    return Calibration.of(score) if score.name == BINARY_SCORE else ErrorCalibration.of(score)
+
+
+def place_any(columns: Sequence[ColumnProfile], calibration: AnyCalibration) -> AnyPlacement:
+    """A partition's predictions in the bins of the baseline.
+
+    Raises:
+        ValueError: What it takes is not stored; with the reason.
+    """
+    if isinstance(calibration, ClassCalibration):
+        return place_classes(columns, calibration)
+
+    score = _score_of(columns)
+    if score is None or not isinstance(score.profile, NumberProfile):
+        raise ValueError("the run's predictions are of another kind than the baseline's")
+    return place(score.profile, calibration)
+
+
+def add_up_any(placements: Iterable[AnyPlacement]) -> AnyPlacement:
+    """The predictions of several partitions of one model version together."""
+    parts = list(placements)
+    if isinstance(parts[0], ClassPlacement):
+        return add_up_classes(cast("list[ClassPlacement]", parts))
+    return add_up(cast("list[Placement]", parts))
 
 
 def estimate_placed(
-    placement: Placement, calibration: AnyCalibration, decision: Decision
+    placement: AnyPlacement, calibration: AnyCalibration, decision: Decision
 ) -> list[MetricRecord]:
     """The expected metrics of a partition, or of several together, with 95 % bands.
 
     Args:
-        placement: The partition's scores in the baseline's bins.
+        placement: The partition's predictions in the baseline's bins.
         calibration: Of the baseline.
         decision: Threshold and values, of binary models.
     """
+    if isinstance(placement, ClassPlacement):
+        return estimate_classes(placement, cast("ClassCalibration", calibration))
+
     if isinstance(calibration, Calibration):
         return estimate_metrics(placement, calibration, decision)
-    return estimate_errors(placement, calibration)
+
+    return estimate_errors(placement, cast("ErrorCalibration", calibration))
 
 
 def baseline_values(calibration: AnyCalibration, decision: Decision) -> list[MetricRecord]:
     """The same metrics of the baseline's labelled rows."""
+    if isinstance(calibration, ClassCalibration):
+        return baseline_classes(calibration)
     if isinstance(calibration, Calibration):
         return baseline_metrics(calibration, decision)
     return baseline_errors(calibration)
 
 
 def estimate_run(
-    score: ColumnProfile | None,
-    baseline: ColumnProfile | None,
+    columns: Sequence[ColumnProfile],
+    baseline: Sequence[ColumnProfile],
     reference: str,
     decision: Decision,
 ) -> EstimateRecord | None:
     """What a run's record says of its performance.
 
     Args:
-        score: The profile of the run's score; None: it has no single one.
-        baseline: Of the same column, in the baseline; None: it has none.
+        columns: The profiles of the run's predictions.
+        baseline: The baseline's profile.
         reference: The baseline's sha256.
         decision: Threshold and values.
 
     Returns:
-        None: nothing can be estimated, since the model has several classes or none, or the
-        baseline has no labels.
+        None: nothing can be estimated, since the model has other predictions, or the baseline has
+        no labels.
     """
-    if score is None or baseline is None or not is_estimated(score):
-        return None
-    if not isinstance(score.profile, NumberProfile):
+    if not (is_estimated(columns) and is_estimated(baseline)):
         return None
 
     try:
         calibration = calibrate(baseline)
+        placement = place_any(columns, calibration)
     except ValueError:
         return None
 
-    placement = place(score.profile, calibration)
+    metrics = estimate_placed(placement, calibration, decision)
+    values = baseline_values(calibration, decision)
+    if isinstance(calibration, ClassCalibration) and len(calibration.names) > MOST_RECORDED:
+        metrics, values = _of_all_classes(metrics), _of_all_classes(values)
 
-    return EstimateRecord(
-        metrics=tuple(estimate_placed(placement, calibration, decision)),
-        baseline=tuple(baseline_values(calibration, decision)),
-        reference=reference,
-    )
+    return EstimateRecord(metrics=tuple(metrics), baseline=tuple(values), reference=reference)
+
+
+def _of_all_classes(metrics: Sequence[MetricRecord]) -> list[MetricRecord]:
+    return [metric for metric in metrics if "[" not in metric.name]
+
+
+def _score_of(columns: Sequence[ColumnProfile]) -> ColumnProfile | None:
+    """The score, if models with such a score are estimated."""
+    by_name = predictions_of(columns)
+    name = score_column({name: column.kind for name, column in by_name.items()})
+    score = by_name.get(name)
+    if score is None or not isinstance(score.profile, NumberProfile):
+        return None
+
+    is_number = name == NUMBER_SCORE and score.type in FLOATS
+    return score if name == BINARY_SCORE or is_number else None
+
+
+def _has_classes(columns: Sequence[ColumnProfile]) -> bool:
+    return ClassColumns.of(list(predictions_of(columns))) is not None

@@ -146,11 +146,23 @@ def _value(bins: Bins, values: DecisionValues) -> Estimate:
 
 
 def _roc_auc(bins: Bins) -> Estimate:
+    value, gradient = roc_auc_and_gradient(bins.rows, bins.shares)
+    return _estimate(bins, value, gradient)
+
+
+def roc_auc_and_gradient(rows: Floats, shares: Floats) -> tuple[Floats, Floats]:
     """The share of pairs in which the positive row has the higher score; ties count half.
 
     Rows of one bin are tied.
+
+    Args:
+        rows: Of each bin.
+        shares: Expected shares of positive rows.
+
+    Returns:
+        The value, with an axis of length 1 in place of the bins, and its gradient by positive rows.
     """
-    positive, negative = bins.rows * bins.shares, bins.rows * (1 - bins.shares)
+    positive, negative = rows * shares, rows * (1 - shares)
     n_positive, n_negative = _sum(positive), _sum(negative)
     n_pairs = n_positive * n_negative
 
@@ -160,7 +172,7 @@ def _roc_auc(bins: Bins) -> Estimate:
     value = _sum(positive * lower) / n_pairs
     gradient = (lower - higher - value * (n_negative - n_positive)) / n_pairs
 
-    return _estimate(bins, value, gradient)
+    return value, gradient
 
 
 def _decision_metrics(bins: Bins) -> dict[str, Estimate]:

@@ -11,16 +11,17 @@ from nightscore.monitoring.drift.stored_profiles import (
 )
 from nightscore.monitoring.performance.estimates.estimation import (
     AnyCalibration,
+    AnyPlacement,
     calibrate,
     is_estimated,
+    place_any,
 )
-from nightscore.monitoring.performance.estimates.placement import Placement, place
-from nightscore.profiles.profile import NumberProfile
-from nightscore.profiles.profile_spec import score_column
-from nightscore.profiles.table import ColumnProfile, Key
+from nightscore.profiles.class_counter import class_names
+from nightscore.profiles.table import ColumnProfile
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.model_uri import exact_uri, is_logged_model, named_model
 from nightscore.schemas.partition import show_value
+from nightscore.schemas.performance import MOST_CLASSES
 
 
 class RunScores:
@@ -37,16 +38,27 @@ class RunScores:
         self._calibrations: dict[str, AnyCalibration | InputError] = {}
         self._digests: dict[str, str] = {}
 
-    def placement(self, manifest: Manifest) -> Placement:
-        """The scores of a run that stored its profile.
+    def placement(self, manifest: Manifest) -> AnyPlacement:
+        """The predictions of a run that stored its profile.
 
         Raises:
-            InputError: It stored none, or its model or baseline does not allow an estimate; with
-                what to do.
+            InputError: It stored none, or not what it takes, or its model or baseline does not
+                allow an estimate; with what to do.
             StorageError: The registry or the store does not answer.
         """
-        profile = self._profile(manifest)
-        return place(profile, self.calibration(manifest))
+        columns = self._profile(manifest)
+        calibration = self.calibration(manifest)
+
+        try:
+            return place_any(columns, calibration)
+        except ValueError as error:
+            raise InputError(
+                f"Nothing is estimated of this partition: {error}.",
+                show_value(manifest.partition),
+                expected="rows by predicted class and probability in the run's profile",
+                found=manifest.run_id,
+                next_step=self._rerun(manifest),
+            ) from error
 
     def calibration(self, manifest: Manifest) -> AnyCalibration:
         """What the baseline of the run's model version says about scores.
@@ -71,11 +83,13 @@ class RunScores:
         """The sha256 of the baseline that `calibration` has read; empty: it has read none."""
         return self._digests.get(exact_uri(manifest.model.name, manifest.model.version), "")
 
-    def _profile(self, manifest: Manifest) -> NumberProfile:
+    def _rerun(self, manifest: Manifest) -> str:
+        command = self._job.command("run", show_value(manifest.partition), "--force")
+        return f"`{command}` scores it again, with a profile"
+
+    def _profile(self, manifest: Manifest) -> list[ColumnProfile]:
         partition = show_value(manifest.partition)
-        rerun = (
-            f"`{self._job.command('run', partition, '--force')}` scores it again, with a profile"
-        )
+        rerun = self._rerun(manifest)
 
         if manifest.drift is None or not manifest.drift.profile:
             raise InputError(
@@ -97,22 +111,20 @@ class RunScores:
                 next_step=rerun,
             ) from error
 
-        score = _score_of(columns)
-        if score is None or not isinstance(score.profile, NumberProfile):
-            raise self._not_estimated(manifest)
-        return score.profile
+        if not is_estimated(columns):
+            raise self._not_estimated(manifest, columns)
+        return columns
 
     def _read_calibration(self, manifest: Manifest, uri: str) -> AnyCalibration | InputError:
         columns = self._baseline(manifest, uri)
 
-        score = _score_of(columns)
-        if columns and score is None:
-            return self._not_estimated(manifest)
+        if columns and not is_estimated(columns):
+            return self._not_estimated(manifest, columns)
 
         found = "no baseline"
-        if score is not None:
+        if columns:
             try:
-                return calibrate(score)
+                return calibrate(columns)
             except ValueError as error:
                 found = f"a baseline, but {error}"
 
@@ -122,7 +134,8 @@ class RunScores:
             f"{named_model(name, version)} has no baseline with labels, from which performance "
             "could be estimated.",
             uri,
-            expected="a baseline of hold-out data with labels; those of a binary model are 0 and 1",
+            expected="a baseline of hold-out data with labels: 0 and 1, names of the classes, or "
+            "numbers of a regression",
             found=found,
             next_step=f"log one with `{command}`; estimates then also cover earlier runs",
         )
@@ -149,21 +162,20 @@ class RunScores:
         self._digests[uri] = baseline[0]
         return baseline[1]
 
-    def _not_estimated(self, manifest: Manifest) -> InputError:
-        score = manifest.drift.score if manifest.drift is not None else ""
+    def _not_estimated(self, manifest: Manifest, columns: list[ColumnProfile]) -> InputError:
+        names = [column.name for column in columns if column.role == "prediction"]
+        n_classes = len(set(class_names(names)))
+
+        found = ", ".join(dict.fromkeys(names)) or "no prediction that is profiled"
+        if n_classes > MOST_CLASSES:
+            found = f"a model of {n_classes} classes, more than the {MOST_CLASSES} that are counted"
+
         return InputError(
-            "Performance is estimated for binary models and regressions only; of models of several "
-            "classes, what it takes is not stored.",
+            "Performance is estimated for models with one probability, with a probability of each "
+            "class, or with a predicted number.",
             named_model(manifest.model.name, manifest.model.version),
-            expected="a model with the column probability, or a column prediction of floats",
-            found=f"the score {score}" if score else "no single score",
+            expected="a column probability, columns prediction and probability_CLASS of at most "
+            f"{MOST_CLASSES} classes, or a column prediction of floats",
+            found=found,
             next_step="compare the columns with `nightscore report` instead",
         )
-
-
-def _score_of(columns: list[ColumnProfile]) -> ColumnProfile | None:
-    """The score, if models with such a score are estimated."""
-    predictions = {column.name: column.kind for column in columns if column.role == "prediction"}
-    key: Key = ("prediction", score_column(predictions), "")
-    score = {column.key: column for column in columns}.get(key)
-    return score if score is not None and is_estimated(score) else None

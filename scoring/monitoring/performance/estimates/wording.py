@@ -6,6 +6,7 @@ from nightscore.schemas.performance import EstimateRecord, MetricRecord
 
 LABELS: Mapping[str, str] = {
     "roc_auc": "AUC",
+    "roc_auc_macro": "mean AUC of the classes",
     "average_precision": "average precision",
     "log_loss": "log loss",
     "brier": "Brier score",
@@ -30,11 +31,22 @@ LABELS: Mapping[str, str] = {
     "calibration_intercept": "calibration intercept",
 }
 """What people read, in the order in which they see it."""
-COUNTS = ("tp", "fp", "fn", "tn")
-"""Metrics that are numbers of rows."""
-HEADLINE = ("roc_auc", "rmse")
+COUNTS = ("tp", "fp", "fn", "tn", "rows")
+"""Metrics that are numbers of rows, of all classes or, as `rows[CLASS]`, of one."""
+HEADLINE = ("roc_auc", "roc_auc_macro", "f1_macro", "rmse")
 """The metrics that a run's pages show."""
-OVER_TIME = ("roc_auc", "log_loss", "accuracy", "f1", "value", "mae", "rmse", "bias")
+OVER_TIME = (
+    "roc_auc",
+    "roc_auc_macro",
+    "log_loss",
+    "accuracy",
+    "f1",
+    "f1_macro",
+    "value",
+    "mae",
+    "rmse",
+    "bias",
+)
 """The metrics that are shown of several partitions, as far as they are known."""
 CONCEPT_DRIFT = (
     "Estimates hold while a score means what it meant in the baseline. Neither they nor drift "
@@ -88,7 +100,7 @@ def show_metric(metric: MetricRecord) -> str:
 
 
 def _show(metric: MetricRecord, value: float | None) -> str:
-    if metric.name in COUNTS and value is not None:
+    if metric.name.partition("[")[0] in COUNTS and value is not None:
         return f"{value:,.0f}"
     return show_number(value)
 

@@ -1,10 +1,11 @@
 """How right a model of several classes is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from nightscore.monitoring.performance.metrics.class_areas import areas_of_classes
 from nightscore.monitoring.performance.metrics.decisions import (
     Confusion,
     Outcomes,
@@ -58,17 +59,19 @@ def class_metrics(
     probabilities: Floats | None = None,
     weights: Floats | None = None,
 ) -> list[MetricRecord]:
-    """Accuracy, log loss, and precision, recall and F1: their means over classes, and of each.
+    """Accuracy, log loss, Brier score, and ROC AUC, precision, recall and F1 of the classes.
 
-    The means are named `precision_macro`, those of a class `precision[CLASS]`. As in scikit-learn,
-    the mean is over the classes that occur among the labels or the predictions, and a metric that
-    is not defined of one of them counts 0 there; a note says so.
+    Means over the classes are named `precision_macro`, those of a class `precision[CLASS]`. As in
+    scikit-learn, a mean is over the classes that occur among the labels or the predictions, and a
+    metric that is not defined of one of them counts 0 there; a note says so. A ROC AUC is that of
+    one class against the rest.
 
     Args:
         predicted: Shape (n,), integers: positions in `classes`.
         label: Shape (n,), integers: positions in `classes`.
         classes: Names of all k classes.
-        probabilities: Shape (n, k), float64, each row of a sum of 1. None: there is no log loss.
+        probabilities: Shape (n, k), float64, each row of a sum of 1. None: there are no
+            log loss, Brier score and ROC AUC.
         weights: Shape (n,), float64, none negative, such as inverse probabilities of being
             labelled.
     """
@@ -81,6 +84,8 @@ def class_metrics(
     records = [_accuracy(table)]
     if probabilities is not None:
         records.append(_log_loss(probabilities, label, weights))
+        records.append(_brier(probabilities, label, weights))
+        records += areas_of_classes(probabilities, label, classes, weights)
 
     for name, measure in OF_A_CLASS.items():
         of_classes = [measure(_one_against_all(table, place)) for place in range(len(classes))]
@@ -94,9 +99,10 @@ def class_metrics(
 def _names(classes: Sequence[str], probabilities: Floats | None) -> list[str]:
     names = ["accuracy"]
     if probabilities is not None:
-        names.append("log_loss")
+        names += ["log_loss", "brier"]
 
-    for name in OF_A_CLASS:
+    means = list(OF_A_CLASS) if probabilities is None else ["roc_auc", *OF_A_CLASS]
+    for name in means:
         names.append(f"{name}_macro")
         names.extend(f"{name}[{of_class}]" for of_class in classes)
 
@@ -189,22 +195,52 @@ def _macro_gradient(name: str, hits: Floats, labels: Floats, predictions: Floats
 
 
 def _log_loss(probabilities: Floats, label: Codes, weights: Floats | None) -> MetricRecord:
-    n_rows = len(label)
+    def of_label(rows: slice) -> Floats:
+        return _of_label(probabilities[rows], label[rows])
+
+    record = _mean_loss("log_loss", lambda rows: surprise(of_label(rows)), probabilities, weights)
+    if record.value is None:
+        return record
+
+    blocks = blocks_of_rows(len(label))
+    n_impossible = sum(int(np.count_nonzero(of_label(rows) == 0)) for rows in blocks)
+    return without_band(record, n_impossible)
+
+
+def _brier(probabilities: Floats, label: Codes, weights: Floats | None) -> MetricRecord:
+    """The sum over the classes of squared differences from what came, 0 or 1: at most 2.
+
+    Source: G. Brier, "Verification of Forecasts Expressed in Terms of Probability" (1950).
+    """
+
+    def losses(rows: slice) -> Floats:
+        of_classes = probabilities[rows]
+        squares: Floats = np.square(of_classes).sum(axis=1)
+        return squares - 2 * _of_label(of_classes, label[rows]) + 1
+
+    return _mean_loss("brier", losses, probabilities, weights)
+
+
+def _of_label(probabilities: Floats, label: Codes) -> Floats:
+    """The probability that each row's own class was given."""
+    return np.take_along_axis(probabilities, label.astype(np.int64)[:, None], axis=1)[:, 0]
+
+
+def _mean_loss(
+    name: str,
+    losses: Callable[[slice], Floats],
+    probabilities: Floats,
+    weights: Floats | None,
+) -> MetricRecord:
+    n_rows = len(probabilities)
+
     why = why_not({"probabilities": probabilities}, weights)
     if not why and (probabilities.min() < 0 or probabilities.max() > 1):
         why = NO_PROBABILITY
     if why:
-        return unknown("log_loss", n_rows, why)
+        return unknown(name, n_rows, why)
 
-    def of_class(rows: slice) -> Floats:
-        places = label[rows].astype(np.int64)[:, None]
-        return np.take_along_axis(probabilities[rows], places, axis=1)[:, 0]
-
-    blocks = blocks_of_rows(n_rows)
-    n_impossible = sum(int(np.count_nonzero(of_class(rows) == 0)) for rows in blocks)
-
-    mean = mean_of_rows(lambda rows: surprise(of_class(rows)), n_rows, weights)
+    mean = mean_of_rows(losses, n_rows, weights)
     interval = mean.interval(log_interval)
-    record = known("log_loss", mean.value, n_rows, interval, "" if interval else TOO_FEW)
 
-    return without_band(record, n_impossible)
+    return known(name, mean.value, n_rows, interval, "" if interval else TOO_FEW)

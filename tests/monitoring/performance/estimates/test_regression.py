@@ -181,9 +181,9 @@ def test_an_older_baseline_says_that_errors_are_not_stored() -> None:
     assert older.scores is not None
     assert older.scores.rows.total() == 400
     assert isinstance(older.profile, NumberProfile)
-    assert is_estimated(older)
+    assert is_estimated([older])
 
-    estimate = estimate_run(older, older, SHA256, Decision())
+    estimate = estimate_run([older], [older], SHA256, Decision())
     assert estimate is not None
     for record in (*estimate.metrics, *estimate.baseline):
         assert (record.value, record.low, record.note) == (None, None, NOT_STORED)
@@ -196,15 +196,15 @@ def test_a_run_records_errors_of_predicted_floats_only(
     baseline: ColumnProfile, edges: Edges
 ) -> None:
     run = profiled(*draw(500, seed=9), edges)
-    estimate = estimate_run(run, baseline, SHA256, Decision())
+    estimate = estimate_run([run], [baseline], SHA256, Decision())
     assert estimate is not None
     assert [record.name for record in estimate.metrics] == ["rmse", "mae", "bias"]
     ((_, value),) = headlines(estimate)
     assert ", baseline " in value
 
     run.type = "int64"
-    assert estimate_run(run, baseline, SHA256, Decision()) is None
+    assert estimate_run([run], [baseline], SHA256, Decision()) is None
     baseline.scores, labels = None, baseline.scores
     run.type = "double"
-    assert estimate_run(run, baseline, SHA256, Decision()) is None
+    assert estimate_run([run], [baseline], SHA256, Decision()) is None
     baseline.scores = labels

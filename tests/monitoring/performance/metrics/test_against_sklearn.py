@@ -138,14 +138,24 @@ def test_classes(is_weighted: bool) -> None:
     weights = rng.random(N_ROWS) if is_weighted else None
     five = np.hstack([probabilities, np.zeros((N_ROWS, 1))])
 
-    got = by_name(class_metrics(predicted, label, [*"abcde"], probabilities=five, weights=weights))
+    records = class_metrics(predicted, label, [*"abcde"], probabilities=five, weights=weights)
+    got = by_name(records)
 
     options = {"sample_weight": weights}
     tolerance = 1e-9 if is_weighted else 1e-12
     expected = {
         "accuracy": metrics.accuracy_score(label, predicted, **options),
         "log_loss": metrics.log_loss(label, probabilities, **options),
+        "brier": metrics.brier_score_loss(label, probabilities, labels=[*range(4)], **options),
+        "roc_auc_macro": metrics.roc_auc_score(label, probabilities, multi_class="ovr", **options),
     }
+    for place, name in enumerate("abcd"):
+        of_class = rank_scores(probabilities[:, place], label == place, weights)
+        alone = roc_auc(of_class)
+        (record,) = [one for one in records if one.name == f"roc_auc[{name}]"]
+        expected[record.name] = alone.value or 0.0
+        assert (record.low, record.high) == pytest.approx((alone.low, alone.high), rel=1e-9)
+
     for name in ("precision", "recall", "f1"):
         measure = getattr(metrics, f"{name}_score")
         with warnings.catch_warnings():
@@ -156,5 +166,8 @@ def test_classes(is_weighted: bool) -> None:
 
     assert got.pop("precision[d]") is None, "nothing is predicted as this class"
     assert expected.pop("precision[d]") == 0
-    assert {got.pop(f"{name}[e]") for name in ("precision", "recall", "f1")} == {None}
+    of_nobody = ("precision", "recall", "f1", "roc_auc")
+    assert {got.pop(f"{name}[e]") for name in of_nobody} == {None}
+    (macro,) = [one for one in records if one.name == "roc_auc_macro"]
+    assert macro.note == "1 of 5 classes have no label, and are left out"
     assert got == pytest.approx(expected, rel=tolerance)

@@ -184,9 +184,19 @@ def test_classes_on_the_edge() -> None:
     records = class_metrics(codes, codes, ["a", "b"], probabilities=probabilities)
     by_name = {record.name: record for record in records}
     assert by_name["accuracy"].value == 1
-    assert by_name["log_loss"].note == "40 of 40 probabilities are NaN or infinite"
+    for name in ("log_loss", "brier", "roc_auc_macro", "roc_auc[a]"):
+        assert by_name[name].note == "40 of 40 probabilities are NaN or infinite"
     assert by_name["f1_macro"].value == 1
     assert by_name["f1[b]"].note == "no row is positive or predicted positive"
+
+    sure = np.tile([1.0, 0.0], (20, 1))
+    records = class_metrics(codes, codes, ["a", "b"], probabilities=sure)
+    by_name = {record.name: record for record in records}
+    assert by_name["roc_auc_macro"].note == "one class only"
+    assert by_name["brier"].value == 0
+    few = class_metrics(codes, np.arange(20) // 15, ["a", "b"], probabilities=sure)
+    by_name = {record.name: record for record in few}
+    assert by_name["roc_auc[b]"].note == "no band: fewer than 10 rows of one class"
 
     half = class_metrics(codes, np.arange(20) % 2, ["a", "b"])
     assert next(record for record in half if record.name == "precision_macro").note == (
