@@ -59,7 +59,7 @@ def _print(spec: ScoringJob, done: Evaluation) -> None:
         print_records(spec, done.records, _together(spec, done.records))
         print_judged(judge_evaluations(spec, done.records))
 
-    replaced = filter(operator.attrgetter("is_replaced"), done.records)
+    replaced = list(filter(operator.attrgetter("is_replaced"), done.records))
     for record in replaced:
         out.print(f"These are results of run {record.run_id}, which readers no longer see.")
 
@@ -71,7 +71,7 @@ def _print(spec: ScoringJob, done: Evaluation) -> None:
         out.print("Nothing is published in this range.")
     if done.n_elsewhere:
         out.print(f"{done.describe_elsewhere()}.")
-    if done.records or n_unchanged:
+    if (done.records or n_unchanged) and not replaced:
         out.print(f"Beside what was estimated: {spec.command('performance')}")
 
 
