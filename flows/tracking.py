@@ -292,8 +292,12 @@ def _realised_metrics(record: EvaluationRecord, model_id: str | None) -> list[An
 
 
 def _allowed_name(name: str) -> str:
-    """A name that MLflow allows: `precision[late]` is `precision/late`."""
+    """A name that MLflow allows: `precision[late]` is `precision/late`.
+
+    `lift@10%`, of the tenth of the rows with the highest scores, is `lift_at_10_percent`.
+    """
     metric, bracket, rest = name.partition("[")
+    metric = metric.replace("@", "_at_").replace("%", "_percent")
     if not bracket:
         return metric
 

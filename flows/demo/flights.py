@@ -43,6 +43,9 @@ READ_ROWS = 100_000
 LABEL = "late"
 LATE_MINUTES = 15
 TRAINING_END = "2013-03-31"
+HELD_OUT_EVERY = 4
+"""Every fourth day until then is held out. The flights of one day share its weather, so that a part
+of each day would be no test. Four days and a week have no common divisor: all weekdays are in."""
 MODEL = "flight_delay"
 
 
@@ -86,6 +89,14 @@ def write_source(frame: Any, path: Path) -> None:
     _write_whole(pa.Table.from_pandas(flights, preserve_index=False), path)
 
 
+def write_outcomes(frame: Any, path: Path) -> None:
+    """Write the label of all flights that arrived, ordered by day: what labels are made of."""
+    arrived = _with_label(frame).sort_values("ds", kind="stable")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pandas(arrived[["flight_id", LABEL, "ds"]], preserve_index=False)
+    _write_whole(table, path)
+
+
 def partition_file(root: Path, day: date) -> Path:
     """The one file of a day's partition."""
     return root / f"ds={day}" / "part-0.parquet"
@@ -95,6 +106,11 @@ def write_partitions(source: Path, root: Path, days: Sequence[date]) -> int:
     """Write the partitions of some days; returns the rows written.
 
     A day has the flights of its `source_day`, under its own date.
+
+    Args:
+        source: File with the rows of 2013, ordered by `ds`: flights, or their labels.
+        root: Folder of the partitions.
+        days: Which ones.
     """
     if not days:
         return 0
@@ -116,9 +132,9 @@ def write_partitions(source: Path, root: Path, days: Sequence[date]) -> int:
 
 
 def _read_days(source: Path, days: Set[str]) -> pa.Table:
-    """The flights of some days of 2013, in their order."""
+    """The rows of some days of 2013, in their order."""
     store = Store(str(source.parent))
-    columns = ["flight_id", *STRINGS, *NUMBERS, "ds"]
+    columns = pq.read_schema(source).names
     wanted = pa.array(sorted(days))
 
     parts = []
@@ -144,10 +160,13 @@ def _moved(flights: pa.Table, day: date) -> pa.Table:
     keys = pc.binary_join_element_wise(
         date_text, pc.utf8_slice_codeunits(ids, len(str(day))), nothing
     )
-    month = pa.array([day.month] * flights.num_rows, flights.schema.field("month").type)
+    changed = {"flight_id": keys}
+    if "month" in flights.schema.names:  # not of labels
+        month_type = flights.schema.field("month").type
+        changed["month"] = pa.array([day.month] * flights.num_rows, month_type)
 
     moved = flights.drop_columns(["ds"])
-    for name, values in (("flight_id", keys), ("month", month)):
+    for name, values in changed.items():
         moved = moved.set_column(moved.schema.get_field_index(name), name, values)
     return moved
 
@@ -159,25 +178,41 @@ def _write_whole(table: pa.Table, path: Path) -> None:
     spool.replace(path)
 
 
-def write_training(frame: Any, path: Path) -> None:
-    """Write the rows that the model is fitted on, with their true outcome."""
-    known = frame[(frame["ds"] <= TRAINING_END) & frame["arr_delay"].notna()]
-    known = known.assign(**{LABEL: known["arr_delay"] > LATE_MINUTES})
+def write_held_out(frame: Any, path: Path) -> None:
+    """Write the rows of the held-out days, with their label."""
+    _, held_out = split(frame)
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pandas(known.drop(columns=["ds", "arr_delay"]), preserve_index=False)
+    table = pa.Table.from_pandas(held_out.drop(columns=["ds", "arr_delay"]), preserve_index=False)
     pq.write_table(table.replace_schema_metadata(None), path)
 
 
+def _with_label(frame: Any) -> Any:
+    """The flights that arrived. Those that were cancelled never have a label."""
+    arrived = frame[frame["arr_delay"].notna()]
+    return arrived.assign(**{LABEL: arrived["arr_delay"] > LATE_MINUTES})
+
+
+def split(frame: Any) -> tuple[Any, Any]:
+    """The flights of January to March that arrived: those to train on, and those held out.
+
+    Whole days are held out.
+    """
+    known = _with_label(frame[frame["ds"] <= TRAINING_END])
+    held_out_days = sorted(known["ds"].unique())[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
+    is_held_out = known["ds"].isin(held_out_days)
+    return known[~is_held_out], known[is_held_out]
+
+
 def train(frame: Any) -> tuple[Any, Any]:
-    """A pipeline fitted on January to March, and its signature."""
+    """A pipeline fitted on January to March without the held-out days, and its signature."""
     from mlflow.models import infer_signature
     from sklearn.compose import make_column_transformer
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OrdinalEncoder
 
-    known = frame[(frame["ds"] <= TRAINING_END) & frame["arr_delay"].notna()]
-    x, y = known[STRINGS + NUMBERS], (known["arr_delay"] > LATE_MINUTES).astype("int64")
+    known, _ = split(frame)
+    x, y = known[STRINGS + NUMBERS], known[LABEL].astype("int64")
     encoder = OrdinalEncoder(
         handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2
     )

@@ -2,18 +2,32 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from nightscore.flows.demo.calendar import demo_days
+from nightscore.flows.demo.calendar import AHEAD_DAYS, demo_days
+from nightscore.schemas.text import counted
 
 DEFAULT_ROOT = Path(".demo")
 JOB_NAME = "flight_delay"
+MODEL_STEP, BASELINE_STEP = "model-2", "baseline-2"
+"""Steps that are done once. A number is raised when its step becomes another one: it is then done
+again in a folder of an older version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lake:
+    """Where the demo's job has its data: in folders, or in a bucket."""
+
+    features: str
+    predictions: str
+    labels: str
+    storage_options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +52,28 @@ class Sample:
         return self.root / "lake" / "predictions" / "flight_delay"
 
     @property
-    def training(self) -> Path:
-        """File with the training data."""
-        return self.root / "lake" / "training" / "flights.parquet"
+    def outcomes(self) -> Path:
+        """File with the label of all flights of 2013 that arrived."""
+        return self.root / "lake" / "outcomes_2013.parquet"
+
+    @property
+    def labels(self) -> Path:
+        """Folder of the labels."""
+        return self.root / "lake" / "labels" / "flights"
+
+    @property
+    def lake(self) -> Lake:
+        """Input, output and labels in folders."""
+        return Lake(
+            features=str(self.features),
+            predictions=str(self.predictions),
+            labels=str(self.labels),
+        )
+
+    @property
+    def held_out(self) -> Path:
+        """File with labelled flights that the model was not trained on."""
+        return self.root / "lake" / "held_out" / "flights.parquet"
 
     @property
     def registry(self) -> str:
@@ -71,43 +104,53 @@ class Sample:
 
         _quiet()
         self.root.mkdir(parents=True, exist_ok=True)
-        is_trained = self._is_done("baseline") and self._is_done("model")
-        is_complete = is_trained and self.source.exists()
+        is_trained = self._is_done(MODEL_STEP) and self._is_done(BASELINE_STEP)
+        is_complete = is_trained and self.source.exists() and self.outcomes.exists()
         frame = None if is_complete else flights.load_flights()
 
         if not self.source.exists():
             flights.write_source(frame, self.source)
+        if not self.outcomes.exists():
+            flights.write_outcomes(frame, self.outcomes)
 
         if self._missing_days(today):
             on_step("Writing New York's flights up to tomorrow, as daily partitions")
             on_result(self.add_days(today))
+        if self._missing_labels(today):
+            on_step("Writing which of them were late, up to yesterday: the labels")
+            on_result(self.add_labels(today))
 
-        if not self._is_done("model"):
+        if not self._is_done(MODEL_STEP):
             minutes = flights.LATE_MINUTES
             on_step(f"Training on January to March: arrives more than {minutes} minutes late?")
             on_result(self._register_model(frame))
-            self._set_done("model")
+            self._set_done(MODEL_STEP)
 
-        if not self._is_done("baseline"):
-            on_step("Profiling the training data, which later days are compared with")
-            flights.write_training(frame, self.training)
+        if not self._is_done(BASELINE_STEP):
+            on_step("Profiling held-out days of that time, which later days are compared with")
+            flights.write_held_out(frame, self.held_out)
             on_result(self._log_baseline())
-            self._set_done("baseline")
+            self._set_done(BASELINE_STEP)
 
     def add_days(self, today: date) -> str:
         """Write the partitions that are missing up to tomorrow; returns a sentence about them."""
-        from nightscore.flows.demo.flights import write_partitions
-
         missing = self._missing_days(today)
-        n_rows = write_partitions(self.source, self.features, missing)
-        partitions = "1 partition" if len(missing) == 1 else f"{len(missing)} partitions"
-        return f"{n_rows:,} flights in {partitions} under {self.features}"
+        return _write(self.source, self.features, missing, "flights")
+
+    def add_labels(self, today: date) -> str:
+        """Write the labels that are missing up to yesterday; returns a sentence about them.
+
+        A flight's label comes the next day. One that was cancelled has none.
+        """
+        missing = self._missing_labels(today)
+        return _write(self.outcomes, self.labels, missing, "labels")
 
     def _missing_days(self, today: date) -> list[date]:
-        from nightscore.flows.demo.flights import partition_file
+        return _without_file(self.features, demo_days(today))
 
-        days = demo_days(today)
-        return [day for day in days if not partition_file(self.features, day).exists()]
+    def _missing_labels(self, today: date) -> list[date]:
+        days_before_today = demo_days(today)[: -AHEAD_DAYS - 1]
+        return _without_file(self.labels, days_before_today)
 
     def _is_done(self, step: str) -> bool:
         return (self.root / f"{step}.done").exists()
@@ -115,24 +158,26 @@ class Sample:
     def _set_done(self, step: str) -> None:
         (self.root / f"{step}.done").touch()
 
-    def write_job(
-        self,
-        path: Path,
-        registry: str,
-        features: str,
-        predictions: str,
-        storage_options: Mapping[str, str] | None = None,
-    ) -> None:
+    def write_job(self, path: Path, registry: str, lake: Lake) -> None:
         """Write the job file."""
-        options = {"storage_options": dict(storage_options)} if storage_options else {}
+        from nightscore.flows.demo.flights import LABEL
+
+        options = {"storage_options": dict(lake.storage_options)} if lake.storage_options else {}
 
         job = {
             "name": JOB_NAME,
             "model": f"models:/{JOB_NAME}@champion",
             "registry": registry,
-            "input": {"uri": features, **options},
-            "output": {"uri": predictions, **options},
+            "input": {"uri": lake.features, **options},
+            "output": {"uri": lake.predictions, **options},
             "keys": ["flight_id"],
+            "labels": {
+                "uri": lake.labels,
+                **options,
+                "partition": {"column": "ds"},
+                "column": LABEL,
+                "matured_after": "1d",
+            },
             "drift": {"segments": ["carrier"]},
         }
 
@@ -156,7 +201,7 @@ class Sample:
         )
 
     def _log_baseline(self) -> str:
-        """Profile the training data; returns a sentence about the baseline."""
+        """Profile the held-out days; returns a sentence about the baseline."""
         from nightscore.engine.backends.local import WorkerPool
         from nightscore.flows.demo.flights import LABEL
         from nightscore.inputs.jobfile import load_job
@@ -164,19 +209,34 @@ class Sample:
         from nightscore.operations.baseline import record_baseline
 
         path = self.root / "baseline.yaml"
-        self.write_job(path, self.registry, str(self.training), str(self.predictions))
+        self.write_job(path, self.registry, self.lake)
         job = load_job(str(path))
         path.unlink()
 
         with WorkerPool() as pool:
             baseline = record_baseline(
-                job, str(self.training), pool, ModelCache(self.cache), label=LABEL
+                job, str(self.held_out), pool, ModelCache(self.cache), label=LABEL
             )
 
         return (
             f"{baseline.n_columns} columns, logged with the model version as "
             f"{_short(baseline.sha256)}"
         )
+
+
+def _without_file(root: Path, days: Sequence[date]) -> list[date]:
+    """The days that have no partition below a folder."""
+    from nightscore.flows.demo.flights import partition_file
+
+    return [day for day in days if not partition_file(root, day).exists()]
+
+
+def _write(source: Path, root: Path, days: Sequence[date], what: str) -> str:
+    """Write partitions; returns a sentence about them."""
+    from nightscore.flows.demo.flights import write_partitions
+
+    n_rows = write_partitions(source, root, days)
+    return f"{n_rows:,} {what} in {counted(len(days), 'partition')} under {root}"
 
 
 def _short(digest: str) -> str:

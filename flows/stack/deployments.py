@@ -19,6 +19,8 @@ from nightscore.inputs.job_lookup import job_files
 
 CRON = "0 3 * * *"
 """When the demo's job runs: at night where its flights leave."""
+EVALUATE_CRON = "0 5 * * *"
+"""When its predictions are compared with the labels, which are known by then."""
 POOL_RUNS = {"sqlite": 3, "postgres": 8}
 """Runs at once in the pool, by database."""
 BACKFILL_RUNS = {"sqlite": 1, "postgres": 4}
@@ -42,7 +44,8 @@ def deploy_jobs(settings: Settings, environment: dict[str, str]) -> None:
         StackError: A job cannot be deployed.
     """
     if settings.has_demo:
-        _deploy([settings.job_file], ["--cron", CRON, "--timezone", TIMEZONE], environment)
+        schedules = ["--cron", CRON, "--evaluate-cron", EVALUATE_CRON, "--timezone", TIMEZONE]
+        _deploy([settings.job_file], schedules, environment)
     else:
         _remove_demo(settings)
         own_jobs = sorted(job_files(settings.jobs))

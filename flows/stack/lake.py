@@ -1,7 +1,8 @@
-"""The demo's flights in a stack's lake, day by day."""
+"""The demo's flights and their labels in a stack's lake, day by day."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from pathlib import Path
 
 from nightscore.flows.stack.settings import Settings
 
@@ -9,14 +10,20 @@ UPLOAD_THREADS = 16
 
 
 def add_days(settings: Settings, today: date) -> None:
-    """Bring the flights up to tomorrow. Days that are there are left as they are."""
-    settings.sample.add_days(today)
+    """Bring the flights up to tomorrow, and their labels up to yesterday.
+
+    Days that are there are left as they are.
+    """
+    sample = settings.sample
+    sample.add_days(today)
+    sample.add_labels(today)
 
     if settings.store == "s3":
-        _upload(settings)
+        _upload(settings, sample.features, settings.lake.features)
+        _upload(settings, sample.labels, settings.lake.labels)
 
 
-def _upload(settings: Settings) -> None:
+def _upload(settings: Settings, folder: Path, uri: str) -> None:
     """Copy to the bucket what it does not have."""
     from nightscore.storage.store import Store
 
@@ -26,7 +33,7 @@ def _upload(settings: Settings) -> None:
         "secret": environment["LAKE_SECRET"],
         "endpoint_url": environment["LAKE_ENDPOINT"],
     }
-    source, bucket = Store(str(settings.sample.features)), Store(settings.features, options)
+    source, bucket = Store(str(folder)), Store(uri, options)
     uploaded = {entry.path for entry in bucket.list_files()}
     missing = [entry.path for entry in source.list_files() if entry.path not in uploaded]
 

@@ -74,13 +74,7 @@ def _prepare_demo(settings: Settings, tell: Tell) -> None:
         lambda text: tell(f"{text} …"),
         lambda text: tell(f"  {text}"),
     )
-    settings.sample.write_job(
-        settings.job_file,
-        settings.mlflow_url,
-        settings.features,
-        settings.predictions,
-        settings.storage_options,
-    )
+    settings.sample.write_job(settings.job_file, settings.mlflow_url, settings.lake)
 
 
 def wait_until_stopped(settings: Settings) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nightscore.errors import StackError
-from nightscore.flows.demo.sample import JOB_NAME, Sample
+from nightscore.flows.demo.sample import JOB_NAME, Lake, Sample
 from nightscore.flows.prefect_server import prefect_environment
 
 S3_KEY, S3_SECRET, BUCKET = "nightscore", "nightscore-secret", "lake"
@@ -117,29 +117,21 @@ class Settings:
         return f"http://127.0.0.1:{self.s3_port}"
 
     @property
-    def features(self) -> str:
-        """URI of the input."""
-        if self.store == "s3":
-            return f"s3://{BUCKET}/features/flights"
-        return str(self.sample.features)
-
-    @property
-    def predictions(self) -> str:
-        """URI of the output."""
-        if self.store == "s3":
-            return f"s3://{BUCKET}/predictions/flight_delay"
-        return str(self.sample.predictions)
-
-    @property
-    def storage_options(self) -> dict[str, str]:
-        """The job file's storage options: names of variables, no secrets."""
+    def lake(self) -> Lake:
+        """Where the demo's job has its data. The options name variables; they have no secrets."""
         if self.store != "s3":
-            return {}
-        return {
-            "key": "${LAKE_KEY}",
-            "secret": "${LAKE_SECRET}",
-            "endpoint_url": "${LAKE_ENDPOINT}",
-        }
+            return self.sample.lake
+
+        return Lake(
+            features=f"s3://{BUCKET}/features/flights",
+            predictions=f"s3://{BUCKET}/predictions/flight_delay",
+            labels=f"s3://{BUCKET}/labels/flights",
+            storage_options={
+                "key": "${LAKE_KEY}",
+                "secret": "${LAKE_SECRET}",
+                "endpoint_url": "${LAKE_ENDPOINT}",
+            },
+        )
 
     @property
     def client_environment(self) -> dict[str, str]:

@@ -18,6 +18,7 @@ from nightscore.flows.demo.calendar import today_at
 from nightscore.flows.stack.deployments import deploy_jobs
 from nightscore.flows.stack.guard import die_with_parent, is_guard
 from nightscore.flows.stack.lake import add_days
+from nightscore.flows.stack.last_night import schedule_evaluation
 from nightscore.flows.stack.service import Service
 from nightscore.flows.stack.services import all_services
 from nightscore.flows.stack.settings import Settings
@@ -31,6 +32,8 @@ STOP_S = 20.0
 LOG_LINES = 15
 NEW_DAY_S = 60.0
 """Between looks at the calendar."""
+LAST_NIGHT_S = 5.0
+"""Between looks at last night's run."""
 
 
 class _Stopped(BaseException):
@@ -69,6 +72,9 @@ class _Supervisor:
         self._today = today_at(datetime.now(UTC))
         """The day up to which the lake has flights."""
         self._next_look = 0.0
+        self._is_evaluated = not self._settings.has_demo
+        """Whether Prefect was asked to evaluate last night's run."""
+        self._next_evaluation = 0.0
 
     def start(self) -> None:
         settings = self._settings
@@ -106,6 +112,10 @@ class _Supervisor:
                 self._next_look = time.monotonic() + NEW_DAY_S
                 self._add_new_days()
 
+            if not self._is_evaluated and time.monotonic() >= self._next_evaluation:
+                self._next_evaluation = time.monotonic() + LAST_NIGHT_S
+                self._evaluate_last_night()
+
             time.sleep(POLL_S)
 
     def _add_new_days(self) -> None:
@@ -120,6 +130,11 @@ class _Supervisor:
             logger.warning("the flights of %s could not be added: %s", today, error)
         else:
             self._today = today
+
+    def _evaluate_last_night(self) -> None:
+        """Have last night's run evaluated once it has ended. A busy server is asked again."""
+        with contextlib.suppress(OSError):
+            self._is_evaluated = schedule_evaluation(self._settings.api_url, datetime.now(UTC))
 
     def stop(self) -> None:
         """Stop all services in reverse order, with everything that they have started."""

@@ -17,7 +17,7 @@ import time
 import venv
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -243,9 +243,12 @@ def _demo(root: Path, pool: WorkerPool, cache: ModelCache) -> Case:
     rows = pa.concat_tables([year] * 3).slice(0, N_ROWS)
     _write_partitions(root / "flights", rows)
     path = root / "demo.yaml"
-    sample.write_job(
-        path, sample.registry, str(root / "flights"), str(root / "predictions" / JOB_NAME)
+    lake = replace(
+        sample.lake,
+        features=str(root / "flights"),
+        predictions=str(root / "predictions" / JOB_NAME),
     )
+    sample.write_job(path, sample.registry, lake)
     return _prepared("the demo's model", load_job(str(path)), N_ROWS, pool, cache)
 
 

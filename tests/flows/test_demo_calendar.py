@@ -3,12 +3,13 @@
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from nightscore.flows.demo.calendar import demo_days, source_day, today_at
-from nightscore.flows.demo.flights import partition_file, write_partitions
+from nightscore.flows.demo.flights import partition_file, split, write_outcomes, write_partitions
 from nightscore.flows.demo.sample import Sample
 from nightscore.flows.stack import supervisor
 from nightscore.flows.stack.settings import Settings
@@ -75,6 +76,43 @@ def test_each_morning_brings_one_day_and_leaves_the_others(tmp_path: Path) -> No
     week_later = MONDAY + timedelta(days=7)
     assert all(partition_file(sample.features, day).exists() for day in demo_days(week_later)[-9:])
     assert sample.add_days(week_later).startswith("0 flights in 0 partitions")
+
+
+def test_labels_come_the_next_day_and_only_of_flights_that_arrived(tmp_path: Path) -> None:
+    sample = Sample(tmp_path)
+    flights = pd.DataFrame(
+        {
+            "flight_id": ["2013-12-01-AA1", "2013-12-01-AA2", "2013-12-01-AA3", "2013-12-02-AA1"],
+            "arr_delay": [15.0, 16.0, None, 90.0],
+            "ds": ["2013-12-01"] * 3 + ["2013-12-02"],
+        }
+    )
+    write_outcomes(flights, sample.outcomes)
+    sunday = MONDAY - timedelta(days=1)
+
+    write_partitions(sample.outcomes, sample.labels, [sunday])
+
+    labels = pq.read_table(partition_file(sample.labels, sunday), partitioning=None)
+    assert labels.to_pydict() == {
+        "flight_id": ["2026-11-29-AA1", "2026-11-29-AA2"],
+        "late": [False, True],
+    }
+    assert sample._missing_labels(MONDAY)[-1] == sunday - timedelta(days=1)
+    assert sample._missing_labels(MONDAY + timedelta(days=1))[-1] == MONDAY
+
+
+def test_held_out_days_are_whole_and_of_all_weekdays(tmp_path: Path) -> None:
+    days = [date(2013, 1, 1) + timedelta(days=i) for i in range(120)] * 2
+    flights = pd.DataFrame({"ds": map(str, days), "arr_delay": [0.0, 60.0] * 120})
+
+    training, held_out = split(flights)
+
+    held_out_days = {date.fromisoformat(day) for day in held_out["ds"]}
+    assert {day.weekday() for day in held_out_days} == set(range(7))
+    assert not held_out_days & {date.fromisoformat(day) for day in training["ds"]}
+    assert len(held_out) == 2 * len(held_out_days) == 2 * 22
+    assert len(training) == 2 * (90 - 22)
+    assert max(held_out_days) <= date(2013, 3, 31)
 
 
 def test_a_running_stack_adds_each_new_day_and_tries_again_if_it_cannot(

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import psutil
 import pytest
 
+from nightscore.flows.demo.calendar import today_at
 from nightscore.flows.demo.sample import Sample
 from nightscore.flows.nightly import logical_date
 from nightscore.flows.stack.http_calls import request
@@ -62,6 +63,7 @@ def test_up_means_that_all_is_healthy(stack: Stack) -> None:
         "flight_delay-nightly",
         "flight_delay-backfill",
         "flight_delay-partition",
+        "flight_delay-evaluate",
     }
     automations = request(stack.settings.api_url, "POST", "/automations/filter", {})
     assert sorted(automation["name"] for automation in automations) == [
@@ -78,20 +80,20 @@ def test_up_means_that_all_is_healthy(stack: Stack) -> None:
     assert "up" in stack.call("status").stdout
 
 
-def test_last_night_is_published_by_a_scheduled_run(stack: Stack) -> None:
-    """By the nightly schedule's own run, which the stack has missed: it was not up."""
+def test_last_night_is_published_and_evaluated_by_scheduled_runs(stack: Stack) -> None:
+    """By the schedules' own runs, which the stack has missed: it was not up."""
 
-    def nightly_runs() -> list[dict[str, Any]]:
+    def ended_runs(name: str) -> list[dict[str, Any]]:
         flow_runs = {"state": {"name": {"any_": ["Completed", "Failed", "Crashed"]}}}
-        deployments = {"name": {"any_": ["flight_delay-nightly"]}}
-        body = {"flow_runs": flow_runs, "deployments": deployments}
+        body = {"flow_runs": flow_runs, "deployments": {"name": {"any_": [f"flight_delay-{name}"]}}}
         return list(request(stack.settings.api_url, "POST", "/flow_runs/filter", body))
 
-    (run,) = wait_for(nightly_runs, "the nightly run")
+    (run,) = wait_for(lambda: ended_runs("nightly"), "the nightly run")
+    (evaluation,) = wait_for(lambda: ended_runs("evaluate"), "its evaluation")
     state = stack.state
     worker = state.process("worker") if state else None
     assert worker is not None
-    wait_for(lambda: not worker.children(), "the run's process to end")
+    wait_for(lambda: not worker.children(), "the runs' processes to end")
 
     assert run["auto_scheduled"] is True
     assert run["state"]["message"].partition(";")[0].endswith("0 quarantined"), run["state"]
@@ -100,6 +102,14 @@ def test_last_night_is_published_by_a_scheduled_run(stack: Stack) -> None:
     assert scheduled.astimezone(ZoneInfo("America/New_York")).hour == 3
     last_night = logical_date(scheduled, "America/New_York", 1)
     assert run["name"] == f"flight_delay · nightly {last_night}"
+
+    assert evaluation["auto_scheduled"] is True
+    assert evaluation["state"]["message"].startswith("4 partitions evaluated, 0 unchanged")
+    page = f"{stack.settings.pages_url}/flight_delay/-/performance"
+    with urllib.request.urlopen(page, timeout=20) as answer:
+        html = answer.read().decode()
+    assert str(last_night) in html
+    assert "4 matured partitions" in html
 
 
 def test_up_again_says_so(stack: Stack) -> None:
@@ -146,7 +156,15 @@ def test_s3_and_postgres_and_a_supervisor_that_is_killed(
     assert "uploading the lake to the bucket" in first.stdout
     ran = nightscore(stack, "run", "flight_delay", "2013-02-01")
     assert "s3://lake/predictions/flight_delay" in ran
-    assert asyncio.run(_flows_in_postgres(stack)) == {"nightly", "backfill", "score-partition"}
+    day = ["--from", "2013-02-01", "--to", "2013-02-01"]
+    nightscore(stack, "evaluate", "flight_delay", *day)
+    assert "2013-02-01" in nightscore(stack, "history", "flight_delay", "roc_auc")
+    assert asyncio.run(_flows_in_postgres(stack)) == {
+        "nightly",
+        "backfill",
+        "score-partition",
+        "evaluate",
+    }
     state = stack.state
     assert state is not None
     processes = stack.processes()
@@ -236,6 +254,23 @@ def newest_artifact(stack: Stack, key: str, text: str = "") -> str:
         stack.settings.api_url, "POST", "/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}}
     )
     return next(str(artifact["id"]) for artifact in artifacts if text in str(artifact["data"]))
+
+
+@in_browser
+def test_a_page_shows_estimates_beside_what_came_true(
+    stack: Stack, page: Any, pictures: Path, dates: tuple[date, date]
+) -> None:
+    if dates == (SHOWN_START, SHOWN_END):
+        yesterday = today_at(datetime.now(UTC)) - timedelta(days=1)
+        fortnight = ["--from", str(yesterday - timedelta(days=14)), "--to", str(yesterday)]
+        nightscore(stack, "backfill", "flight_delay", *fortnight)
+        nightscore(stack, "evaluate", "flight_delay", *fortnight)
+
+    page.goto(f"{stack.settings.pages_url}/flight_delay")
+    page.get_by_text("Performance over time").click()
+    page.get_by_text("matured partitions came true within the band").first.wait_for()
+    page.get_by_text("estimated before labels came").wait_for()
+    picture(page, pictures, "performance")
 
 
 @in_browser

@@ -43,6 +43,7 @@ def test_what_came_true_is_added_to_runs_and_their_models(registry: str) -> None
         MetricRecord(name="roc_auc", value=0.75, low=0.7, high=0.8, n=90),
         MetricRecord(name="log_loss", note="too few"),
         MetricRecord(name="precision[a/b]", value=0.5),
+        MetricRecord(name="lift@10%", value=3.5),
     )
     of_model = {"model_name": "hgb_binary", "model_version": "1", "metrics": metrics}
     record = evaluation(
@@ -68,6 +69,7 @@ def test_what_came_true_is_added_to_runs_and_their_models(registry: str) -> None
     assert realised == {
         "realised/roc_auc": 0.75,
         "realised/precision/a_b": 0.5,
+        "realised/lift_at_10_percent": 3.5,
         "realised/labelled_rows": 90,
         "realised/labelled_share": 0.9,
     }

@@ -1,12 +1,16 @@
 """New York's flights of 2013: the report names what really happened, and is calm about the season."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from nightscore.engine.backends.local import WorkerPool
+from nightscore.flows.demo.flights import partition_file
 from nightscore.flows.demo.sample import Sample
 from nightscore.inputs.jobfile import load_job
 from nightscore.models.cache import ModelCache
@@ -28,9 +32,8 @@ DECEMBER = [date(2013, 11, 16) + timedelta(days=i) for i in range(32)]
 @pytest.fixture(scope="module")
 def job(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> ScoringJob:
     root = tmp_path_factory.mktemp("year")
-    sample.write_job(
-        root / "job.yaml", sample.registry, str(sample.features), str(root / "predictions")
-    )
+    lake = replace(sample.lake, predictions=str(root / "predictions"))
+    sample.write_job(root / "job.yaml", sample.registry, lake)
     return load_job(str(root / "job.yaml"))
 
 
@@ -65,13 +68,17 @@ def movement(drift: DriftRecord) -> float:
     return drift.score_movement
 
 
-def test_the_delays_of_june_and_july_are_named(days: dict[date, DriftRecord]) -> None:
+def test_the_delays_of_june_and_july_are_named(
+    sample: Sample, days: dict[date, DriftRecord]
+) -> None:
     first = days[date(2013, 7, 1)]
     assert "probability" in alarms(first), "the predictions themselves moved"
     assert movement(first) > 0.08
     assert first.expected_rate
     assert first.baseline_rate
-    assert first.expected_rate > first.baseline_rate + 0.1
+    assert first.expected_rate > 1.4 * first.baseline_rate, "by labels of held-out days"
+    labels = pq.read_table(partition_file(sample.labels, date(2013, 7, 1)), partitioning=None)
+    assert pc.mean(labels["late"].cast("int8")).as_py() > first.expected_rate, "it came worse"
     moved = [
         f for f in first.findings if f.role == "feature" and counted(f) in ("warning", "critical")
     ]

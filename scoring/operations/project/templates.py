@@ -33,6 +33,8 @@ HERE = "{{ here.stdout }}"
 """The project's folder, which `prefect deploy` asks a step for."""
 DEMO_JOB, DEMO_ZONE = "flight_delay", "America/New_York"
 """Named in `deploy/prefect.yaml`, which a project's own is made from."""
+OF_LABELS = "  # For a job with `labels`."
+"""The line there before the deployment that evaluates, which is the last one."""
 
 IGNORED = """\
 # What runs write, and what is not source.
@@ -116,6 +118,7 @@ def prefect_text(name: str) -> str:
     body = text[text.index("\nname: ") + 1 :]  # its header is about the demo
     body = body.replace(f'job: "{DEMO_JOB}"', f'job: "{HERE}/jobs/{name}.yaml"')
     body = body.replace(DEMO_JOB, name).replace(DEMO_ZONE, "UTC")
+    body = _without_evaluation(body)
 
     return f"""\
 # The nightly run, backfills and single partitions of {name} as Prefect deployments.
@@ -135,6 +138,14 @@ pull:
       directory: "{HERE}"
 
 {body}"""
+
+
+def _without_evaluation(deployments: str) -> str:
+    """The deployments with the last one as a comment: a new job has no labels yet."""
+    start = deployments.index(OF_LABELS)
+    first, *lines = deployments[start:].rstrip().split("\n")
+    commented = [line.replace("  ", "  # ", 1) for line in lines]
+    return "\n".join([deployments[:start] + first, *commented, ""])
 
 
 def readme_text(name: str, job_file: str, partition: str, install: str) -> str:
