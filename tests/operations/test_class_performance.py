@@ -155,12 +155,14 @@ def test_labels_of_two_classes_may_be_spelled_otherwise(own: Lake) -> None:
         record_baseline(own.job("hgb_binary"), path, own.pool, own.cache, label="came_true")
     assert "labels.positive" in caught.value.next_step
 
-    job = labelled_job(own, labels={"column": "came_true", "positive": "late"})
+    spelled = {"column": "came_true", "positive": "late"}
+    job = labelled_job(own, labels=spelled, estimate={"sample_rows": 200})
     record_baseline(job, path, own.pool, own.cache, label="came_true")
     own.write(DAY, make_frame(1_500, seed=7))
     (partition,) = [own.run(job, DAY)] and estimate_all(own, job).partitions
     baseline = {metric.name: metric.value or 0.0 for metric in partition.baseline}
     assert 0.7 < baseline["accuracy"] < 1
+    assert partition.adjusted_note.startswith(("covariate shift", "no covariate shift"))
 
 
 def test_a_class_that_is_too_rare_is_no_number(own: Lake) -> None:
