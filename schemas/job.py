@@ -26,8 +26,9 @@ from nightscore.schemas.estimate import Estimate
 from nightscore.schemas.field_types import ColumnNames, Location, StorageOptions
 from nightscore.schemas.gates import ColumnName, Gates, Percentage, Share
 from nightscore.schemas.labels import Labels, label_problems
-from nightscore.schemas.model_uri import MODEL_URI, MODEL_URI_FORMS
+from nightscore.schemas.model_uri import MODEL_URI, MODEL_URI_FORMS, alias_of
 from nightscore.schemas.problem import Problem, ProblemsError
+from nightscore.schemas.release import Release
 from nightscore.schemas.short_forms import (
     SIZE,
     Accepts,
@@ -387,6 +388,8 @@ class ScoringJob(Record):
     """How performance is estimated before labels come. It changes no prediction."""
     labels: Labels | None = None
     """What came true, once it is known: `nightscore evaluate` compares the predictions with it."""
+    release: Release | None = None
+    """How new versions of the model go live, and where that is logged."""
     workers: Annotated[
         Workers,
         BeforeValidator(
@@ -427,6 +430,9 @@ class ScoringJob(Record):
                     notes.append(f"drift.{name} has no effect with drift.profile: false")
         elif drift.gate == "off" and drift.severity != usual.severity:
             notes.append("drift.severity has no effect with drift.gate: off")
+
+        if self.release is not None and alias_of(self.model) is None:
+            notes.append(f"release has no effect: {self.model} names no alias that could move")
 
         if self.name in self.renamed_from:
             notes.append(f"renamed_from: {self.name} is the job's own name, and has no effect")
@@ -474,6 +480,15 @@ class ScoringJob(Record):
                 f"input.uri and output.uri must not contain each other: {source} and {target}",
                 (("input", "uri"),),
             )
+
+        log = self.release.log if self.release else None
+        for section, uri in (("input", source), ("output", target)):
+            if log is not None and contain_each_other(log, uri):
+                yield Problem(
+                    ("release", "log"),
+                    f"release.log and {section}.uri must not contain each other: {log} and {uri}",
+                    ((section, "uri"),),
+                )
 
     def _column_problems(self) -> Iterator[Problem]:
         carried = Counter([*self.keys.columns, *self.pass_through])
@@ -589,7 +604,7 @@ def _field_descriptions() -> dict[str, dict[str, str]]:
     Pydantic would collect these texts whenever the module is imported, by reading its source.
     """
     found: dict[str, dict[str, str]] = {}
-    for record in (ScoringJob, Gates, Decision, Labels):
+    for record in (ScoringJob, Gates, Decision, Labels, Release):
         module = ast.parse(Path(inspect.getfile(record)).read_text(encoding="utf-8"))
         classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
         found |= {node.name: _descriptions_in(node) for node in classes}

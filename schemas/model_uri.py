@@ -14,6 +14,12 @@ LOGGED_MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 """What MLflow 3 gives each model that `log_model` stores, registered or not."""
 
 
+def alias_of(uri: str) -> tuple[str, str] | None:
+    """The registered model and the alias that a URI names. None: it names one exact model."""
+    match = MODEL_URI.fullmatch(uri)
+    return (match["name"], match["alias"]) if match and match["alias"] else None
+
+
 def is_logged_model(version: str) -> bool:
     """Whether what stands in place of a version is the id of a logged model."""
     return LOGGED_MODEL_ID.fullmatch(version) is not None

@@ -29,6 +29,7 @@ ScoringError                    exit 1
 ├── DeploymentError                      Prefect's server does not answer, or refuses
 ├── ReconciliationError                  rows are missing; a defect of nightscore
 ├── GateError                            a gate of the job failed; nothing was published
+├── ReleaseError                         a model version must not go live; the alias was not moved
 ├── ConflictError               exit 4   another run published the partition meanwhile
 │   └── LeaseError              retryable, resumable; another command is changing the partition
 └── InterruptedRunError         exit 130, resumable
@@ -225,6 +226,10 @@ class ReconciliationError(ScoringError):
 
 class GateError(ScoringError):
     """A gate of the job failed. Nothing was published."""
+
+
+class ReleaseError(ScoringError):
+    """A model version must not go live. The alias was not moved."""
 
 
 class ConflictError(ScoringError):

@@ -321,6 +321,23 @@ def take_startup_s() -> float:
 
 
 @functools.cache
+def user_name() -> str:
+    """The user of this process, for records of who decided something."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in some containers
+        return "unknown"
+
+
+def user_and_host() -> str:
+    """The same with the host: `anna@worker-3`."""
+    import socket
+
+    return f"{user_name()}@{socket.gethostname()}"
+
+
 def installed_version(distribution: str) -> str:
     """The version of an installed distribution, looked up once per process.
 

@@ -12,6 +12,7 @@ LOOK = "See what was done"
 CHANGE = "Change what readers see"
 WATCH = "Watch the data"
 NIGHTLY = "Every night, with Prefect"
+RELEASE = "Release a model version"
 MODELS = "Models"
 
 
@@ -117,6 +118,16 @@ COMMANDS = {
     ),
     "alerts": Command("deployments:alerts", NIGHTLY, "alerts", changes_data=True),
     "down": Command("services:down", NIGHTLY, "down", changes_data=True),
+    "promote": Command(
+        "releases:promote",
+        RELEASE,
+        'promote flight_delay --to 7 --without-labels --note "trained on June"',
+        changes_data=True,
+    ),
+    "demote": Command(
+        "releases:demote", RELEASE, "demote flight_delay --with-predictions", changes_data=True
+    ),
+    "releases": Command("releases:releases", RELEASE, "releases flight_delay --at 2026-11-24"),
     "pin": Command("models:pin", MODELS, "pin models:/flight_delay/1", changes_data=True),
     "warm": Command("models:warm", MODELS, "warm flight_delay", reads_footers=True),
     "model": Command("models:model", MODELS, "model inspect models:/flight_delay/1"),

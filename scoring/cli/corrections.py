@@ -47,7 +47,7 @@ COMMAND_SYNONYMS = {
     "gc": "clean",
     "vacuum": "clean",
     "accept": "approve",
-    "release": "approve",
+    "release": "promote",
     "inspect": "model inspect",
     "start": "up",
     "stop": "down",

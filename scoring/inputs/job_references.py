@@ -24,6 +24,7 @@ PLACES: tuple[KeyPath, ...] = (
     ("input", "uri"),
     ("output", "uri"),
     ("labels", "uri"),
+    ("release", "log"),
     ("workers", "address"),
 )
 """The keys whose values are paths or URIs."""

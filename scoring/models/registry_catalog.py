@@ -7,9 +7,10 @@ MLflow.
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import cast
 
 from nightscore.models.registries.client import ClientRegistry
-from nightscore.models.registries.protocol import Registry
+from nightscore.models.registries.protocol import Registry, WritableRegistry
 from nightscore.models.registries.server import ServerRegistry, can_ask
 from nightscore.models.registries.sqlite import SCHEME, open_sqlite
 
@@ -38,6 +39,18 @@ def open_registry(uri: str, patience_s: float | None = None) -> Iterator[Registr
         yield ServerRegistry(uri, patience_s)
     else:
         yield ClientRegistry(uri)
+
+
+def open_writable(uri: str) -> WritableRegistry:
+    """The registry at a URI, to change it. MLflow's own client does so, for all kinds of store.
+
+    Raises:
+        StorageUnavailableError: It does not answer.
+    """
+    scheme = uri.partition("://")[0]
+    if scheme in _registered:
+        return cast(WritableRegistry, _registered[scheme](uri))
+    return ClientRegistry(uri)
 
 
 @contextlib.contextmanager

@@ -5,10 +5,10 @@ What is planned is what is run.
 
 import difflib
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal, get_args
 
 from nightscore.errors import InvalidJobError, ScoringError
@@ -16,7 +16,10 @@ from nightscore.inputs.input_folders import list_input
 from nightscore.inputs.partitions import find_partitions, parse_value, partition_date
 from nightscore.inputs.values import backwards
 from nightscore.ledger.job_history import JobHistory
+from nightscore.ledger.release_history import version_at
+from nightscore.ledger.release_log import Release, ReleaseLog
 from nightscore.ledger.workspace import Workspace
+from nightscore.models.aliases import alias_of_job
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.experience import Experience, experience_of
@@ -254,8 +257,9 @@ def choose_models(
     Args:
         job: Names the model.
         values: Partition values.
-        model: `current`: what the job means now. A version number. Or `as-of`: the model that the
-            job's own runs used on the date that a value stands for.
+        model: `current`: what the job means now. A version number. Or `as-of`: the model that was
+            live at the end of the date that a value stands for, by the release log, or else the
+            one that the job's own runs used by then.
         history: The job's runs, newest first.
 
     Raises:
@@ -300,7 +304,8 @@ def _registered_name(job: ScoringJob, version: str) -> str:
 def _models_as_of(
     job: ScoringJob, values: Sequence[str], history: Sequence[RunSummary]
 ) -> dict[str, str]:
-    """The model that the newest run on or before each date used."""
+    """The model that was live on each date, or that the newest run on or before it used."""
+    logged = _models_in_log(job)
     models: dict[date, str] = {}
     for run in history:
         if run.model_version:
@@ -313,22 +318,49 @@ def _models_as_of(
 
     for value in values:
         day = partition_date(job, value)
+        live = logged(day) if day is not None else None
         n_days_until = 0 if day is None else bisect_right(days, day)
-        if n_days_until == 0:
+        if live is not None:
+            uris[value] = live
+        elif n_days_until == 0:
             unknown.append(value)
         else:
             uris[value] = models[days[n_days_until - 1]]
 
     if unknown:
         raise InvalidJobError(
-            "The job's runs do not say which model version was current on some dates.",
+            "Neither the release log nor the job's runs say which model version was current on "
+            "some dates.",
             job.name,
-            expected="a run on or before each date",
+            expected="an entry or a run on or before each date",
             problems=unknown,
             next_step="name a version with --model, or use the current one",
         )
 
     return uris
+
+
+def _models_in_log(job: ScoringJob) -> Callable[[date], str | None]:
+    """What returns the model that was live at the end of a date; None: the log does not say.
+
+    It does not say before its first entry, nor while somebody may have moved the alias by other
+    means: nobody knows since when.
+    """
+    alias = alias_of_job(job)
+    releases: list[Release] = []
+
+    if alias is not None:
+        log = ReleaseLog(job, alias.model, alias.alias)
+        alias.check_log(log.place, job.name)
+        releases = log.read()
+
+    def model_on(day: date) -> str | None:
+        live = version_at(releases, datetime.combine(day, time.max, UTC))
+        if alias is None or live is None or live.possibly:
+            return None
+        return exact_uri(alias.model, live.version)
+
+    return model_on
 
 
 @rare_collection()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
 from datetime import UTC, datetime
 
-from nightscore.engine.events import Listener
+from nightscore.engine.events import Listener, logger
 from nightscore.engine.pool import Pool
 from nightscore.engine.worker_backend_catalog import open_pool
 from nightscore.errors import ScoringError
@@ -22,6 +22,7 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.monitoring.drift.recompare_runs import compare_later
 from nightscore.operations.backfill import BackfillItem
 from nightscore.process import available_cores, start_daemon
+from nightscore.runs.alias_moves import note_alias_move
 from nightscore.runs.run import run
 from nightscore.runs.turn import Turn
 from nightscore.schemas.job import ScoringJob
@@ -68,6 +69,9 @@ def score_items(
         KeyboardInterrupt: Ctrl-C or SIGTERM. Active runs are recorded as failed, or published. The
             rest is not begun.
     """
+    for warning in note_alias_move(job, datetime.now(UTC)):
+        logger.warning("job=%s %s", job.name, warning)
+
     backfill = _Backfill(job, cache, listeners)
 
     if any(may_overlap(job, *pair) for pair in itertools.pairwise(items)):

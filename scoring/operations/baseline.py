@@ -39,7 +39,7 @@ from nightscore.profiles.table import Role, merge_profiles, to_bytes
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import Keys, Limits, ScoringJob
 from nightscore.schemas.model import ModelFacts
-from nightscore.schemas.model_uri import register_command
+from nightscore.schemas.model_uri import MODEL_URI, exact_uri, register_command
 from nightscore.schemas.partition import Partition
 from nightscore.storage.store import Store
 
@@ -55,6 +55,25 @@ class Baseline:
     version: ModelVersion
     sha256: str
     n_columns: int
+
+
+def with_version(job: ScoringJob, version: str) -> ScoringJob:
+    """The job with one version of its model, such as one that is not live yet.
+
+    Raises:
+        InvalidJobError: The job's model is a logged model, or this is no number of a version.
+    """
+    match = MODEL_URI.fullmatch(job.model)
+    if match is not None and match["name"] and version.isdigit():
+        return job.model_copy(update={"model": exact_uri(match["name"], version)})
+
+    raise InvalidJobError(
+        f"The job's model has no version {version}; nothing was profiled.",
+        job.name,
+        expected="a number, of a registered model",
+        found=job.model,
+        next_step="leave --model-version out, or give the number that the registry shows",
+    )
 
 
 def record_baseline(

@@ -95,6 +95,19 @@ def check_job(
     return checklist.checks
 
 
+def check_model(job: ScoringJob, cache: ModelCache, pool: Pool) -> list[Check]:
+    """Look at everything that a run of a job needs, but for its file and Prefect.
+
+    Args:
+        job: With the model version in question as its `model`.
+        cache: Models of this host.
+        pool: Loads the model.
+    """
+    checklist = Checklist()
+    _JobChecks(checklist, job, cache, pool, PATIENCE_S).look_at_all(None)
+    return checklist.checks
+
+
 class _JobChecks:
     """The checks of one job. Each uses what those before it have found."""
 

@@ -3,7 +3,6 @@
 Who approved or rejected it, when and why stays in the run's record.
 """
 
-import getpass
 from datetime import datetime
 from typing import Literal
 
@@ -12,6 +11,7 @@ from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.layout import decision_path
 from nightscore.ledger.manifest_files import find_manifest, write_manifest
 from nightscore.ledger.workspace import Workspace
+from nightscore.process import user_name
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DecisionRecord, Manifest
 from nightscore.schemas.partition import show_value
@@ -102,16 +102,9 @@ def record_decision(
     workspace: Workspace, decided: Manifest, verdict: Verdict, now: datetime, note: str
 ) -> Manifest:
     """Write the run's record with who decided, when and why; returns it."""
-    decision = DecisionRecord(verdict=verdict, at=now, by=_user(), note=note)
+    decision = DecisionRecord(verdict=verdict, at=now, by=user_name(), note=note)
     return write_manifest(
         workspace.state,
         workspace.folder(decided.partition),
         decided.model_copy(update={"decision": decision}),
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user without a name, as in some containers
-        return "unknown"

@@ -24,7 +24,7 @@ from nightscore.outputs.publisher import Publisher
 from nightscore.process import installed_version
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
-from nightscore.schemas.model_uri import named_model
+from nightscore.schemas.model_uri import exact_uri, named_model
 from nightscore.schemas.partition import show_value
 
 Action = Literal["roll back", "leave", "refuse"]
@@ -56,6 +56,7 @@ def choose_target(
     live_run_id: str | None,
     run_id: str | None,
     before: datetime | None,
+    other_than: str | None = None,
 ) -> RollbackChoice:
     """Choose the results to restore; a pure function of the partition's publications.
 
@@ -66,6 +67,7 @@ def choose_target(
         before: Restore what was seen at this time. None: restore what was seen before the present
             results, once. The same rollback given again, since the first one ended half way
             through its range, finishes it.
+        other_than: URI of a model version. Restore the newest results that are not by it.
     """
     if not history:
         return RollbackChoice("leave", "nothing was ever published")
@@ -74,6 +76,8 @@ def choose_target(
         choice = _choose_run(history, run_id)
     elif before is not None:
         choice = _choose_by_time(history, before)
+    elif other_than is not None:
+        choice = _choose_by_model(history, other_than)
     else:
         choice = _choose_previous(history, live_run_id)
 
@@ -110,6 +114,13 @@ def _choose_by_time(history: Sequence[Manifest], before: datetime) -> RollbackCh
     return RollbackChoice("refuse", f"nothing was published before {shown_time}")
 
 
+def _choose_by_model(history: Sequence[Manifest], other_than: str) -> RollbackChoice:
+    for manifest in history:
+        if exact_uri(manifest.model.name, manifest.model.version) != other_than:
+            return RollbackChoice("roll back", "", manifest)
+    return RollbackChoice("refuse", "no other model version has published it")
+
+
 def _choose_previous(history: Sequence[Manifest], live_run_id: str | None) -> RollbackChoice:
     newest = history[0]
     if live_run_id is not None and newest.restores == live_run_id:
@@ -131,8 +142,16 @@ def plan_rollback(
     values: Sequence[str | None],
     run_id: str | None = None,
     before: datetime | None = None,
+    other_than: str | None = None,
 ) -> list[RollbackItem]:
     """Choose what to restore in each partition, and say where that is not possible.
+
+    Args:
+        job: Whose partitions.
+        values: Of the partitions.
+        run_id: As for `choose_target`.
+        before: As for `choose_target`.
+        other_than: As for `choose_target`.
 
     Raises:
         InvalidJobError: Both a run and a time are given, or the run published none of the
@@ -153,7 +172,7 @@ def plan_rollback(
         live = live_by_value.get(value)
         history = publications(PartitionHistory(workspace, value).reconciled(live))
         live_run_id = live.run_id if live else None
-        choice = choose_target(history, live_run_id, run_id, before)
+        choice = choose_target(history, live_run_id, run_id, before, other_than)
         choice = _check_files(publisher, choice)
         items.append(
             RollbackItem(

@@ -5,6 +5,7 @@ Nothing here plans or scores: a run of an unchanged partition imports no more th
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from nightscore.engine.events import logger
 from nightscore.inputs.partitions import find_partition
@@ -15,6 +16,7 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publisher, show_gone
+from nightscore.runs.alias_moves import note_alias_move
 from nightscore.runs.execution import Execution
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import Partition
@@ -46,7 +48,9 @@ class PartitionState:
 def resolve_model(execution: Execution, model: PinnedModel | None) -> PinnedModel:
     """The exact version of the job's model, on this host."""
     with execution.record.stage("model"):
-        model = model or PinnedModel.resolve(execution.job, execution.cache)
+        if model is None:
+            model = PinnedModel.resolve(execution.job, execution.cache)
+            execution.record.warn(*note_alias_move(execution.job, datetime.now(UTC), model.version))
         execution.record.update(model=model.record(execution.job), policy=execution.job.policy)
     return model
 

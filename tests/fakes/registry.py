@@ -20,6 +20,9 @@ class StubRegistry:
     versions: dict[str, dict[str, ModelVersion]] = field(default_factory=dict)
     aliases: dict[str, dict[str, str]] = field(default_factory=dict)
     logged: dict[str, ModelVersion] = field(default_factory=dict)
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    trained_with: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    """Parameters by name and version."""
 
     def add(self, name: str, folder: Path, *, is_pinned: bool = True) -> ModelVersion:
         """Register a folder as the next version of a model."""
@@ -60,6 +63,22 @@ class StubRegistry:
         if name not in self.versions:
             return None
         return RegisteredModel([*self.versions[name]], dict(self.aliases.get(name, {})))
+
+    def model_tag(self, name: str, tag: str) -> str | None:
+        """See `Registry`."""
+        return self.tags.get(name, {}).get(tag)
+
+    def parameters(self, name: str, version: str) -> dict[str, str] | None:
+        """See `Registry`."""
+        return self.trained_with.get((name, version))
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """See `WritableRegistry`."""
+        self.aliases.setdefault(name, {})[alias] = version
+
+    def set_model_tag(self, name: str, tag: str, value: str) -> None:
+        """See `WritableRegistry`."""
+        self.tags.setdefault(name, {})[tag] = value
 
 
 @contextlib.contextmanager

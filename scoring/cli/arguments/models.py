@@ -9,7 +9,10 @@ from nightscore.cli.options import AsJson, CacheDir, ModelUri, Registry, Verbose
 from nightscore.cli.usage import CheckedCommand, CheckedGroup
 
 model = typer.Typer(
-    help="Inspect a model version.", no_args_is_help=True, cls=CheckedGroup, rich_markup_mode=None
+    help="Inspect a model version, or compare two.",
+    no_args_is_help=True,
+    cls=CheckedGroup,
+    rich_markup_mode=None,
 )
 
 
@@ -64,3 +67,22 @@ def inspect(
     from nightscore.cli.commands.model import inspect as execute
 
     execute(model_uri, registry, as_json, cache_dir)
+
+
+@model.command(cls=CheckedCommand)
+def diff(
+    before: Annotated[
+        str, typer.Argument(metavar="BEFORE", help="URI of a version, such as models:/churn/1.")
+    ],
+    after: Annotated[str, typer.Argument(metavar="AFTER", help="URI of the other version.")],
+    registry: Registry = None,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Show what differs between two versions: features, outputs, parameters, libraries, size.
+
+    Nothing of them is executed.
+    """
+    from nightscore.cli.commands.model import diff as execute
+
+    execute(before, after, registry, as_json, cache_dir)

@@ -81,6 +81,13 @@ def baseline(
             help="Column with the true outcome, from which `nightscore performance` estimates.",
         ),
     ] = "",
+    model_version: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VERSION",
+            help="Another version of the job's model, such as one that is not live yet.",
+        ),
+    ] = None,
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
     verbose: Verbose = False,
@@ -92,7 +99,7 @@ def baseline(
     """
     from nightscore.cli.commands.baseline import baseline as execute
 
-    execute(job, uri, label, as_json, cache_dir, verbose)
+    execute(job, uri, label, model_version, as_json, cache_dir, verbose)
 
 
 def performance(

@@ -5,15 +5,23 @@ from pathlib import Path
 from nightscore.cli.resolve import load, log_to, model_cache
 from nightscore.cli.show import err, out, print_json
 from nightscore.engine.backends.local import WorkerPool
-from nightscore.operations.baseline import record_baseline
+from nightscore.operations.baseline import record_baseline, with_version
 
 
 def baseline(
-    job: str, uri: str, label: str, as_json: bool, cache_dir: Path | None, verbose: bool
+    job: str,
+    uri: str,
+    label: str,
+    model_version: str | None,
+    as_json: bool,
+    cache_dir: Path | None,
+    verbose: bool,
 ) -> None:
     """Log the profile of data with the job's model version, and print its digest."""
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
+    if model_version is not None:
+        spec = with_version(spec, model_version)
 
     with WorkerPool() as pool:
         recorded = record_baseline(

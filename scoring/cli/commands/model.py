@@ -1,10 +1,12 @@
-"""`nightscore model inspect` and `nightscore pin`."""
+"""`nightscore model inspect`, `nightscore model diff` and `nightscore pin`."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nightscore.cli.commands.warm import describe
+from nightscore.cli.release_text import show_diff
 from nightscore.cli.resolve import model_cache
 from nightscore.cli.show import counted, out, print_json, show_size
 from nightscore.engine.backends.local import WorkerPool
@@ -14,6 +16,7 @@ from nightscore.errors import MemoryLimitError, ModelError, ModelRefusedError, W
 from nightscore.models.cache import CachedModel, check_tree
 from nightscore.models.loading_steps import LoadingStep
 from nightscore.models.mlmodel import read_mlmodel
+from nightscore.models.model_diff import compare_versions
 from nightscore.models.model_versions import fetch, resolve
 from nightscore.models.model_versions import pin as pin_version
 from nightscore.models.pinned import MODEL_S
@@ -81,6 +84,20 @@ def inspect(model_uri: str, registry: str | None, as_json: bool, cache_dir: Path
             out.print(f"Next: {next_step}")
     else:
         out.print("A job would load it.")
+
+
+def diff(
+    before: str, after: str, registry: str | None, as_json: bool, cache_dir: Path | None
+) -> None:
+    """Print what differs between two model versions."""
+    old, new = resolve(before, registry), resolve(after, registry)
+    found = compare_versions(old, new, registry, model_cache(cache_dir))
+
+    if as_json:
+        print_json(json.loads(found.model_dump_json()))
+    else:
+        for line in show_diff(found):
+            out.print(line)
 
 
 def _print_steps(

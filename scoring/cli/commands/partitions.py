@@ -1,6 +1,7 @@
 """`nightscore partitions` and `nightscore explain`."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from nightscore.cli.show import as_row, out, print_json, print_table, show_count
 from nightscore.inputs.values import check_value
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.partitions import PartitionStatus, partition_statuses
+from nightscore.operations.releases.queries import how_it_became_live
+from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import order_of
 
 COLUMNS = ("partition", "state", "rows", "model", "files", "bytes", "why")
@@ -59,6 +62,7 @@ def explain(job: str, partition: str, as_json: bool, cache_dir: Path | None) -> 
     check_value(spec, value, "explain")
     model = PinnedModel.resolve(spec, cache)
     (status,) = partition_statuses(spec, model, [value])
+    status = _with_release(spec, status, model)
 
     would_score = status.state in ("missing", "stale", "failed") and status.has_input
 
@@ -74,3 +78,13 @@ def explain(job: str, partition: str, as_json: bool, cache_dir: Path | None) -> 
 
     for reason in status.reasons:
         out.print(f"  - {reason}")
+
+
+def _with_release(spec: ScoringJob, status: PartitionStatus, model: PinnedModel) -> PartitionStatus:
+    """The status, with how another model version came to be live."""
+    version = model.version.version
+    if status.model_version in (None, version):
+        return status
+
+    how = how_it_became_live(spec, version)
+    return replace(status, reasons=(*status.reasons, how)) if how else status

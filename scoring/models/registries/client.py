@@ -8,10 +8,14 @@ from nightscore.errors import InvalidJobError, StorageUnavailableError
 from nightscore.models.registries.protocol import (
     BASELINE_TAG,
     DIGEST_TAG,
+    LOGGED_MODEL_SOURCE,
     ModelVersion,
     RegisteredModel,
 )
 from nightscore.models.registries.uris import redacted
+
+SHOWN_ANSWER = 200
+"""Characters of a registry's refusal."""
 
 
 class ClientRegistry:
@@ -48,6 +52,7 @@ class ClientRegistry:
             ) from error
 
         self._error = MlflowException
+        self._shown = redacted(uri)
 
     def version_of_alias(self, name: str, alias: str) -> str | None:
         """See `Registry`."""
@@ -119,6 +124,68 @@ class ClientRegistry:
         by_alias = {alias: str(version) for alias, version in model.aliases.items()}
 
         return RegisteredModel(numbers, by_alias)
+
+    def model_tag(self, name: str, tag: str) -> str | None:
+        """See `Registry`."""
+        try:
+            value = self._client.get_registered_model(name).tags.get(tag)
+        except self._error as error:
+            self._check_absent(error)
+            return None
+        return None if value is None else str(value)
+
+    def parameters(self, name: str, version: str) -> dict[str, str] | None:
+        """See `Registry`."""
+        try:
+            stated = self._client.get_model_version(name, version)
+        except self._error as error:
+            self._check_absent(error)
+            return None
+
+        logged = LOGGED_MODEL_SOURCE.fullmatch(str(stated.source or ""))
+        if not stated.run_id and logged is None:
+            return None
+
+        parameters: dict[str, str] = {}
+        try:
+            if stated.run_id:
+                parameters |= self._client.get_run(stated.run_id).data.params
+            if logged is not None:
+                parameters |= self._client.get_logged_model(logged[1]).params
+        except self._error as error:  # the run may have been deleted since
+            self._check_absent(error)
+        return parameters
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """See `WritableRegistry`.
+
+        Raises:
+            StorageUnavailableError: The registry did not answer, or refused.
+        """
+        try:
+            self._client.set_registered_model_alias(name, alias, version)
+        except self._error as error:
+            raise self._refused(f"The alias {alias} was not moved.", error) from error
+
+    def set_model_tag(self, name: str, tag: str, value: str) -> None:
+        """See `WritableRegistry`.
+
+        Raises:
+            StorageUnavailableError: The registry did not answer, or refused.
+        """
+        try:
+            self._client.set_registered_model_tag(name, tag, value)
+        except self._error as error:
+            raise self._refused(f"The tag {tag} was not set.", error) from error
+
+    def _refused(self, what: str, error: Any) -> StorageUnavailableError:
+        return StorageUnavailableError(
+            what,
+            self._shown,
+            found=str(error).splitlines()[0][:SHOWN_ANSWER],
+            next_step="check that the model registry answers and that you may change the model, "
+            "then give the same command again",
+        )
 
     def _check_absent(self, error: Any) -> None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):

@@ -1,5 +1,6 @@
 """What a model registry answers, whatever its store."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -52,6 +53,10 @@ class RegisteredModel:
     """Each alias and the version that it points to."""
 
 
+LOGGED_MODEL_SOURCE = re.compile(r"models:/(m-[0-9a-f]{32})")
+"""How the source of a version names the logged model that it was made from."""
+
+
 class Registry(Protocol):
     """Looks up registered and logged models. It never changes them."""
 
@@ -72,9 +77,32 @@ class Registry(Protocol):
         ...
 
     def model(self, name: str) -> RegisteredModel | None:
-        """Versions and aliases of a model, or None. It is asked for error messages only."""
+        """Versions and aliases of a model, or None. A run does not ask for them."""
         ...
 
     def names(self) -> list[str]:
         """Names of models, as many as one answer holds. They are asked for error messages only."""
+        ...
+
+    def model_tag(self, name: str, tag: str) -> str | None:
+        """A tag of a registered model itself, or None."""
+        ...
+
+    def parameters(self, name: str, version: str) -> dict[str, str] | None:
+        """What the training run of a version and its logged model have as parameters.
+
+        None: the registry knows neither. It is asked for comparisons of versions only.
+        """
+        ...
+
+
+class WritableRegistry(Registry, Protocol):
+    """A registry in which aliases can be moved. None of this is conditional: MLflow has no way."""
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Point an alias to a version, whatever it points to now."""
+        ...
+
+    def set_model_tag(self, name: str, tag: str, value: str) -> None:
+        """Set a tag of a registered model itself."""
         ...

@@ -4,12 +4,13 @@ import base64
 import contextlib
 import os
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nightscore.models.registries.protocol import (
     BASELINE_TAG,
     DIGEST_TAG,
+    LOGGED_MODEL_SOURCE,
     ModelVersion,
     RegisteredModel,
 )
@@ -99,6 +100,32 @@ class ServerRegistry:
             entries = (search or {}).get("registered_models", [])
             return sorted(str(entry["name"]) for entry in entries)
 
+    def model_tag(self, name: str, tag: str) -> str | None:
+        """See `Registry`."""
+        answer = self._get("registered-models/get", name=name)
+        if answer is None:
+            return None
+        with self._documented():
+            return _by_key(answer["registered_model"].get("tags", [])).get(tag)
+
+    def parameters(self, name: str, version: str) -> dict[str, str] | None:
+        """See `Registry`."""
+        answer = self._get("model-versions/get", name=name, version=version)
+        with self._documented():
+            stated = (answer or {}).get("model_version", {})
+            run_id, source = str(stated.get("run_id", "")), str(stated.get("source", ""))
+
+        run = self._get("runs/get", run_id=run_id) if run_id else None
+        match = LOGGED_MODEL_SOURCE.fullmatch(source)
+        logged = self._get(f"logged-models/{match[1]}") if match else None
+        if run is None and logged is None:
+            return None
+
+        with self._documented():
+            of_run = ((run or {}).get("run") or {}).get("data", {})
+            of_model = ((logged or {}).get("model") or {}).get("data", {})
+            return _by_key(of_run.get("params", [])) | _by_key(of_model.get("params", []))
+
     def model(self, name: str) -> RegisteredModel | None:
         """See `Registry`."""
         model = self._get("registered-models/get", name=name)
@@ -136,6 +163,11 @@ class ServerRegistry:
             from nightscore.models.registries.rest import unexpected_answer
 
             raise unexpected_answer(text, self._shown) from error
+
+
+def _by_key(pairs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Tags or parameters, as MLflow lists them."""
+    return {str(pair["key"]): str(pair["value"]) for pair in pairs}
 
 
 def _authorization(environment: Mapping[str, str], uri: urllib.parse.SplitResult) -> dict[str, str]:

@@ -10,6 +10,7 @@ from nightscore.errors import ModelNotFoundError, StorageUnavailableError
 from nightscore.models.registries.protocol import (
     BASELINE_TAG,
     DIGEST_TAG,
+    LOGGED_MODEL_SOURCE,
     ModelVersion,
     RegisteredModel,
 )
@@ -126,6 +127,29 @@ class SqliteRegistry:
         """See `Registry`."""
         rows = self._db.execute("SELECT name FROM registered_models ORDER BY name").fetchall()
         return [str(row[0]) for row in rows]
+
+    def model_tag(self, name: str, tag: str) -> str | None:
+        """See `Registry`."""
+        query = "SELECT value FROM registered_model_tags WHERE name = ? AND key = ?"
+        row = self._db.execute(query, (name, tag)).fetchone()
+        return str(row[0]) if row else None
+
+    def parameters(self, name: str, version: str) -> dict[str, str] | None:
+        """See `Registry`."""
+        query = "SELECT run_id, source FROM model_versions WHERE name = ? AND version = ?"
+        row = self._db.execute(query, (name, int(version))).fetchone()
+        run_id, source = row or ("", "")
+        logged = LOGGED_MODEL_SOURCE.fullmatch(source or "")
+        if not run_id and logged is None:
+            return None
+
+        query = "SELECT key, value FROM params WHERE run_uuid = ?"
+        parameters = dict(self._db.execute(query, (run_id,)).fetchall())
+        if logged is not None:
+            query = "SELECT param_key, param_value FROM logged_model_params WHERE model_id = ?"
+            parameters |= dict(self._db.execute(query, (logged[1],)).fetchall())
+
+        return parameters
 
     def model(self, name: str) -> RegisteredModel | None:
         """See `Registry`."""

@@ -1,0 +1,235 @@
+"""`nightscore promote`, `nightscore demote` and `nightscore releases`."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, time
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from nightscore.cli.records import exit_code
+from nightscore.cli.release_text import release_lines, show_move, show_state
+from nightscore.cli.resolve import load, log_to, model_cache
+from nightscore.cli.show import counted, out, print_json, print_table
+from nightscore.cli.summary import print_failures
+from nightscore.engine.worker_backend_catalog import open_pool
+from nightscore.ledger.release_log import Release
+from nightscore.models.cache import ModelCache
+from nightscore.operations.releases.completion import abandon as give_up
+from nightscore.operations.releases.demote import demote as take_back
+from nightscore.operations.releases.promote import Proposal, ReleaseResult
+from nightscore.operations.releases.promote import promote as make_live
+from nightscore.operations.releases.put_back import plan_put_back, put_back
+from nightscore.operations.releases.queries import describe, live_at, read_releases
+from nightscore.operations.releases.target import ReleaseTarget, find_target
+from nightscore.operations.rollback import RollbackItem
+from nightscore.process import user_and_host
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+
+COLUMNS = ("entry", "when (UTC)", "what", "version", "by", "state", "note")
+
+
+def promote(
+    job: str,
+    to: str | None,
+    note: str,
+    without_labels: bool,
+    abandon: bool,
+    as_json: bool,
+    cache_dir: Path | None,
+    verbose: bool,
+) -> None:
+    """Make a version live, and print the entry of the log."""
+    log_to(verbose)
+    spec, cache = load(job), model_cache(cache_dir)
+    if abandon:
+        _abandon(spec, note, as_json=as_json)
+        return
+
+    proposal = Proposal(version=to, note=note, without_labels=without_labels)
+    with open_pool(spec.workers) as pool:
+        result = make_live(spec, proposal, pool=pool, cache=cache)
+
+    if as_json:
+        print_json(_result_document(result))
+    else:
+        _print_result(spec, result)
+
+
+def demote(
+    job: str,
+    to: str | None,
+    note: str,
+    with_predictions: bool,
+    abandon: bool,
+    as_json: bool,
+    cache_dir: Path | None,
+    verbose: bool,
+) -> None:
+    """Take the live version back, and what it has published if that is wanted."""
+    log_to(verbose)
+    spec, cache = load(job), model_cache(cache_dir)
+    if abandon:
+        _abandon(spec, note, as_json=as_json)
+        return
+
+    result = take_back(spec, Proposal(version=to, note=note), cache)
+    if not as_json:
+        _print_result(spec, result)
+
+    items: list[RollbackItem] = []
+    manifests: list[Manifest] = []
+    if with_predictions:
+        target = find_target(spec, "demote")
+        items = plan_put_back(target)
+        manifests = _put_back(target, items, cache, as_json=as_json)
+
+    if as_json:
+        runs = [json.loads(manifest.model_dump_json()) for manifest in manifests]
+        document = {"predictions": [_item_document(item) for item in items], "runs": runs}
+        print_json(_result_document(result) | document)
+
+    codes = [exit_code(manifest) for manifest in manifests if manifest.error]
+    is_refused = any(item.action == "refuse" for item in items)
+    raise typer.Exit(max([*codes, int(is_refused)]))
+
+
+def releases(job: str, at: datetime | None, as_json: bool) -> None:
+    """Print the log, or which version was live at a time."""
+    spec = load(job)
+    if at is not None:
+        _print_live(spec, _moment(at), as_json=as_json)
+        return
+
+    found = read_releases(spec)
+    if as_json:
+        print_json([_document(release) for release in found.releases])
+        return
+
+    title = f"Releases of {found.target.alias}"
+    if not found.releases:
+        out.print(f"{title}: none is logged in {found.target.log.place}")
+        return
+
+    print_table(title, COLUMNS, [_row(release) for release in reversed(found.releases)])
+    if found.releases[-1].is_pending:
+        command = found.target.command(found.releases[-1])
+        out.print(f"The newest entry is not completed: `{command}` goes on with it.")
+
+
+def _moment(at: datetime) -> datetime:
+    """A time in UTC; a date alone means its end."""
+    if at.time() == time.min:
+        return datetime.combine(at.date(), time.max, UTC)
+    return at.replace(tzinfo=UTC)
+
+
+def _print_live(spec: ScoringJob, moment: datetime, *, as_json: bool) -> None:
+    live = live_at(read_releases(spec), moment)
+    if as_json:
+        print_json(
+            {
+                "at": moment.isoformat(),
+                "version": live.version,
+                "possibly": live.possibly or None,
+                "entry": live.since.entry.number,
+                "noticed": live.noticed.entry.number if live.noticed else None,
+            }
+        )
+        return
+
+    out.print(f"Version {live.version} was live at {moment:%Y-%m-%d %H:%M} UTC.")
+    out.print(f"Entry {live.since.entry.number}: {describe(live.since)}.")
+    if live.noticed is not None:
+        out.print(
+            f"Or version {live.possibly} was already: entry {live.noticed.entry.number} has "
+            "noticed that somebody moved the alias by other means, and nobody knows when."
+        )
+
+
+def _abandon(spec: ScoringJob, note: str, *, as_json: bool) -> None:
+    release = give_up(find_target(spec, "promote"), user_and_host(), note or "given up")
+    if as_json:
+        print_json(_document(release))
+    else:
+        out.print(f"Entry {release.entry.number} is given up; the alias was not moved by it.")
+
+
+def _put_back(
+    target: ReleaseTarget, items: Sequence[RollbackItem], cache: ModelCache, *, as_json: bool
+) -> list[Manifest]:
+    """Put the predictions back; says what becomes of each partition as soon as it is done."""
+    manifests = []
+    left = [item for item in items if item.action != "roll back"]
+
+    for manifest in put_back(target, items, cache):
+        manifests.append(manifest)
+        if not as_json:
+            outcome = "failed" if manifest.error else f"run {manifest.restores} is seen again"
+            out.print(f"{manifest.partition}: {outcome}")
+
+    if not as_json:
+        for item in left:
+            out.print(f"{item.value}: left as it is, since {item.reason}")
+        n_failed = sum(manifest.error is not None for manifest in manifests)
+        n_done = counted(len(manifests) - n_failed, "partition")
+        out.print(f"{n_done} put back, {n_failed} failed, {len(left)} left.")
+        print_failures([manifest for manifest in manifests if manifest.error])
+
+    return manifests
+
+
+def _print_result(spec: ScoringJob, result: ReleaseResult) -> None:
+    release = result.release
+    if result.was_live or release is None:
+        version = f"version {release.entry.after.version}" if release else "that version"
+        out.print(f"Nothing was changed: {version} is live already.")
+        return
+
+    for line in release_lines(release):
+        out.print(line)
+    out.print(f"Jobs that this moves: {', '.join(result.affected.names)}")
+    if result.affected.unreadable:
+        names = ", ".join(result.affected.unreadable)
+        out.print(f"Job files that cannot be read, and may be moved too: {names}")
+    if release.entry.kind == "promoted":
+        out.print(f"`{spec.command('demote')}` takes it back.")
+
+
+def _result_document(result: ReleaseResult) -> dict[str, Any]:
+    return {
+        "release": None if result.release is None else _document(result.release),
+        "is_new": result.is_new,
+        "was_live": result.was_live,
+        "jobs": list(result.affected.names),
+        "unreadable_jobs": list(result.affected.unreadable),
+    }
+
+
+def _item_document(item: RollbackItem) -> dict[str, Any]:
+    return {"partition": item.value, "action": item.action, "reason": item.reason}
+
+
+def _document(release: Release) -> dict[str, Any]:
+    entry = json.loads(release.entry.model_dump_json())
+    outcome = release.outcome
+    return {
+        **entry,
+        "state": show_state(release),
+        "outcome": None if outcome is None else json.loads(outcome.model_dump_json()),
+    }
+
+
+def _row(release: Release) -> dict[str, Any]:
+    entry = release.entry
+    return {
+        "entry": entry.number,
+        "when (UTC)": f"{release.effective_at:%Y-%m-%d %H:%M}",
+        "what": entry.kind,
+        "version": show_move(release),
+        "by": entry.by,
+        "state": show_state(release),
+        "note": entry.note,
+    }

@@ -1,0 +1,86 @@
+"""What a release log says: which version was live when, and which one before it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from nightscore.ledger.release_log import Release
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveVersion:
+    """The version that an alias meant at a time."""
+
+    version: str
+    since: Release
+    """The entry that made it live."""
+    possibly: str = ""
+    """Another version that may have been live already: somebody moved the alias by other means, and
+    nobody knows when. Empty: none."""
+    noticed: Release | None = None
+    """The entry that noticed it."""
+
+
+def live_release(releases: Sequence[Release]) -> Release | None:
+    """The newest entry that took effect. None: there is none.
+
+    Args:
+        releases: The log, oldest first.
+    """
+    return next((release for release in reversed(releases) if release.is_effective), None)
+
+
+def version_at(releases: Sequence[Release], moment: datetime) -> LiveVersion | None:
+    """The version that was live at a time. None: it is before the log's first entry.
+
+    Args:
+        releases: The log, oldest first.
+        moment: In UTC.
+    """
+    effective = [release for release in releases if release.is_effective]
+    n_before = sum(release.effective_at <= moment for release in effective)
+    if n_before == 0:
+        return None
+
+    since = effective[n_before - 1]
+    found = LiveVersion(version=since.entry.after.version, since=since)
+    following = effective[n_before : n_before + 1]
+    if not following or following[0].entry.kind != "moved":
+        return found
+
+    (moved,) = following
+    return LiveVersion(
+        version=found.version,
+        since=since,
+        possibly=moved.entry.after.version,
+        noticed=moved,
+    )
+
+
+def version_before(releases: Sequence[Release]) -> str | None:
+    """The version to which one step back leads from the live one. None: the log knows none.
+
+    A demotion takes a step back, so the next one leads further back. So does a move by other means
+    to the version before.
+
+    Args:
+        releases: The log, oldest first.
+    """
+    steps: list[str] = []
+    for release in releases:
+        if not release.is_effective:
+            continue
+
+        entry = release.entry
+        if not steps and entry.before is not None:
+            steps.append(entry.before.version)
+
+        version = entry.after.version
+        if entry.kind != "promoted" and version in steps[:-1]:
+            steps.pop()
+            while steps[-1] != version:
+                steps.pop()
+        else:
+            steps.append(version)
+
+    return steps[-2] if len(steps) > 1 else None

@@ -1,0 +1,1 @@
+"""Makes model versions live, takes them back, and says which one was live when."""

@@ -1,0 +1,163 @@
+"""Takes the live version of a job's model back: the alias means the version before again."""
+
+from datetime import datetime
+
+from nightscore.errors import ConflictError, ReleaseError
+from nightscore.ledger.release_history import version_before
+from nightscore.ledger.release_log import Release
+from nightscore.models.cache import ModelCache
+from nightscore.models.model_versions import fetch, resolve
+from nightscore.models.registries.protocol import ModelVersion
+from nightscore.operations.releases.affected_jobs import find_affected
+from nightscore.operations.releases.completion import complete
+from nightscore.operations.releases.entries import (
+    NewEntry,
+    begin,
+    read_noticing,
+    recorded_version,
+)
+from nightscore.operations.releases.promote import Proposal, ReleaseResult
+from nightscore.operations.releases.target import ReleaseTarget, find_target, missing_alias
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.model_uri import exact_uri
+
+
+def demote(job: ScoringJob, proposal: Proposal, cache: ModelCache) -> ReleaseResult:
+    """Have the alias mean the version before, by the release log, or the one that is named.
+
+    If an earlier demotion has died, it is completed instead. The same command again does not lead
+    further back: that takes a version by name.
+
+    Args:
+        job: Whose model is an alias.
+        proposal: The version to go back to; None: the one before. Labels are not asked for.
+        cache: Models of this host. The version is fetched and verified.
+
+    Raises:
+        InvalidJobError: The job's model names no alias, or another place has the log.
+        ReleaseError: The log knows no version before.
+        ModelNotFoundError, ModelDigestError: The version is gone, or its artifacts have changed.
+        ConflictError: Somebody else was first, or has moved the alias by other means.
+        StorageError: The store of the log cannot tell who is first, or does not answer.
+    """
+    target = find_target(job, "demote")
+    releases = read_noticing(target)
+
+    newest = releases[-1] if releases else None
+    if newest is not None and _is_same(newest, proposal):
+        done = complete(target, newest, proposal.by)
+        return ReleaseResult(release=done, affected=find_affected(target), is_new=False)
+    target.check_complete(releases)
+
+    live = target.alias.version()
+    if live is None:
+        raise missing_alias(target)
+    if _is_demoted(newest, proposal, live):
+        affected = find_affected(target)
+        return ReleaseResult(release=newest, affected=affected, is_new=False, was_live=True)
+
+    version = proposal.version or version_before(releases)
+    if version is None:
+        raise _nothing_before(target, live)
+
+    done = _take_back(target, releases, proposal, (live, version), cache)
+    return ReleaseResult(release=done, affected=find_affected(target), is_new=True)
+
+
+def _take_back(
+    target: ReleaseTarget,
+    releases: list[Release],
+    proposal: Proposal,
+    versions: tuple[str, str],
+    cache: ModelCache,
+) -> Release:
+    """Move the alias back, from the first of two versions to the second."""
+
+    def known(version: str) -> ModelVersion:
+        return resolve(exact_uri(target.alias.model, version), target.job.registry)
+
+    live, before = known(versions[0]), known(versions[1])
+    fetch(before, target.job.registry, cache)
+
+    new = NewEntry(
+        kind="demoted",
+        before=recorded_version(live),
+        after=recorded_version(before),
+        by=proposal.by,
+        note=proposal.note,
+    )
+    return complete(target, begin(target, releases, new), proposal.by)
+
+
+def _is_same(newest: Release, proposal: Proposal) -> bool:
+    """Whether the newest entry is a demotion that has died, and the same is wanted again."""
+    is_demotion = newest.is_pending and newest.entry.kind == "demoted"
+    return is_demotion and proposal.version in (None, newest.entry.after.version)
+
+
+def _is_demoted(newest: Release | None, proposal: Proposal, live: str) -> bool:
+    """Whether the alias means the version already that is wanted."""
+    if proposal.version is not None:
+        return proposal.version == live
+    return newest is not None and newest.is_effective and newest.entry.kind == "demoted"
+
+
+def demoted_version(target: ReleaseTarget, releases: list[Release]) -> str:
+    """The version that the newest entry has taken back.
+
+    Raises:
+        ConflictError: The newest entry is no demotion.
+    """
+    newest = releases[-1] if releases else None
+    is_demotion = newest is not None and newest.is_effective and newest.entry.kind == "demoted"
+    if newest is not None and is_demotion and newest.entry.before is not None:
+        return newest.entry.before.version
+
+    raise ConflictError(
+        "Another release came after the demotion; no predictions were put back.",
+        target.log.place,
+        expected="a demotion as the newest entry",
+        found="no entry" if newest is None else f"entry {newest.entry.number}",
+        next_step=f"`{target.job.command('releases')}` shows the log",
+    )
+
+
+def live_since(target: ReleaseTarget, releases: list[Release]) -> datetime:
+    """A time from which on the demoted version may have been live, and before which it was not.
+
+    Of a version that somebody else made live, that is when the log last knew of another one.
+
+    Raises:
+        ConflictError: The newest entry is no demotion.
+        ReleaseError: The log does not have the entry that made the version live.
+    """
+    version = demoted_version(target, releases)
+    earlier = [release for release in releases[:-1] if release.is_effective]
+
+    while earlier:
+        made_live = earlier.pop()
+        if made_live.entry.after.version != version:
+            continue
+        if made_live.entry.kind != "moved":
+            return made_live.entry.at
+        if earlier:
+            return earlier[-1].effective_at
+        break
+
+    dates = ("--from", "DATE", "--to", "DATE")
+    raise ReleaseError(
+        f"The log does not say since when version {version} was live; no predictions were put "
+        "back.",
+        target.log.place,
+        expected="the entry that made it live",
+        next_step=f"`{target.job.command('rollback', *dates)}` restores what was published before",
+    )
+
+
+def _nothing_before(target: ReleaseTarget, live: str) -> ReleaseError:
+    return ReleaseError(
+        f"The release log knows no version before version {live}; nothing was changed.",
+        target.log.place,
+        expected="an entry that says what was live before",
+        next_step=f"name the version: `{target.job.command('demote', '--to', 'VERSION')}`",
+    )

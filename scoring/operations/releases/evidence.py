@@ -1,0 +1,132 @@
+"""What is known of the version that is live and of the one that shall be."""
+
+from collections.abc import Sequence
+
+from nightscore.errors import InputError
+from nightscore.ledger.workspace import Workspace
+from nightscore.models.cache import ModelCache
+from nightscore.models.registries.protocol import ModelVersion
+from nightscore.monitoring.drift.stored_profiles import baseline_of_version
+from nightscore.monitoring.performance.estimates.estimation import (
+    baseline_values,
+    calibrate,
+    is_estimated,
+)
+from nightscore.operations.checklist import Check
+from nightscore.operations.performance import estimate_performance, recorded_between
+from nightscore.profiles.profile_spec import score_column
+from nightscore.profiles.table import ColumnProfile
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.release_entry import (
+    BaselineEvidence,
+    CheckEvidence,
+    EvidenceRecord,
+    PartitionEvidence,
+)
+
+LATEST_PARTITIONS = 14
+"""Two weeks of nightly runs: each weekday is in them twice."""
+
+
+def gather_evidence(
+    job: ScoringJob,
+    live: ModelVersion | None,
+    candidate: ModelVersion,
+    checks: Sequence[Check],
+    cache: ModelCache,
+) -> EvidenceRecord:
+    """What is known of both versions.
+
+    Args:
+        job: That scores with the alias.
+        live: The version that the alias means now. None: there is none yet.
+        candidate: The version that shall be live.
+        checks: What was looked at on the newest partition.
+        cache: Of baselines on this host.
+
+    Raises:
+        ScoringError: The registry or a store does not answer.
+    """
+    workspace = Workspace(job)
+    versions = [candidate] if live is None else [live, candidate]
+
+    return EvidenceRecord(
+        checks=tuple(
+            CheckEvidence(name=check.name, state=check.state, found=check.found) for check in checks
+        ),
+        baselines=tuple(baseline_evidence(workspace, version, cache) for version in versions),
+        live=_of_partitions(job, live, cache),
+        no_comparison=why_no_comparison(job, live, candidate),
+    )
+
+
+def why_no_comparison(
+    job: ScoringJob, live: ModelVersion | None, candidate: ModelVersion
+) -> tuple[str, ...]:
+    """Why nothing compares both versions on the same rows with their labels."""
+    if live is None:
+        return ("no version is live yet, so there is nothing to compare with",)
+
+    reasons = [
+        f"no rows are stored that both version {live.version} and version {candidate.version} "
+        "have scored; their baselines are of rows of their own"
+    ]
+    if job.labels is None:
+        reasons.append("the job names no labels, by which predictions could be compared")
+    return tuple(reasons)
+
+
+def baseline_evidence(
+    workspace: Workspace, version: ModelVersion, cache: ModelCache
+) -> BaselineEvidence:
+    """How right a version was on the labelled rows of its baseline."""
+    found = baseline_of_version(workspace, version, cache)
+    if found is None:
+        return BaselineEvidence(version=version.version, note="it has no baseline")
+
+    sha256, columns = found
+    score = _score_of(columns)
+    if score is None:
+        note = "performance is known of binary models and regressions only"
+        return BaselineEvidence(version=version.version, baseline=sha256, note=note)
+
+    try:
+        metrics = tuple(baseline_values(calibrate(score), workspace.job.decision))
+    except ValueError as error:
+        return BaselineEvidence(version=version.version, baseline=sha256, note=str(error))
+
+    return BaselineEvidence(version=version.version, baseline=sha256, metrics=metrics)
+
+
+def _score_of(columns: Sequence[ColumnProfile]) -> ColumnProfile | None:
+    predictions = [column for column in columns if column.role == "prediction"]
+    name = score_column({column.name: column.kind for column in predictions})
+    whole = [column for column in predictions if column.name == name and not column.segment]
+    return whole[0] if whole and is_estimated(whole[0]) else None
+
+
+def _of_partitions(
+    job: ScoringJob, live: ModelVersion | None, cache: ModelCache
+) -> tuple[PartitionEvidence, ...]:
+    """The latest partitions that the live version has scored, as far as anything is known."""
+    values = recorded_between(job, None, None, LATEST_PARTITIONS)
+    if live is None or not values:
+        return ()
+
+    try:
+        found = estimate_performance(job, values, cache)
+    except InputError:  # nothing is published, or nothing can be estimated and nothing came true
+        return ()
+
+    return tuple(
+        PartitionEvidence(
+            partition=partition.partition,
+            run_id=partition.run_id,
+            rows=partition.n_rows,
+            estimated=partition.estimated,
+            realised=partition.realised,
+            is_matured=partition.is_matured,
+        )
+        for partition in found.partitions
+        if partition.model == live.uri and (partition.estimated or partition.realised)
+    )

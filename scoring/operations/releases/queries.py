@@ -1,0 +1,100 @@
+"""Answers from the release log: which version was live when, and how the present one became it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from nightscore.errors import InvalidJobError, ScoringError
+from nightscore.ledger.release_history import LiveVersion, version_at
+from nightscore.ledger.release_log import Release, ReleaseLog
+from nightscore.models.aliases import alias_of_job
+from nightscore.operations.releases.target import ReleaseTarget, find_target
+from nightscore.schemas.job import ScoringJob
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseList:
+    """A release log."""
+
+    target: ReleaseTarget
+    releases: list[Release]
+    """Oldest first."""
+
+
+def read_releases(job: ScoringJob) -> ReleaseList:
+    """The whole log of a job's alias.
+
+    Raises:
+        InvalidJobError: The job's model names no alias, or another place has the log.
+        StorageError: It cannot be read.
+    """
+    target = find_target(job)
+    return ReleaseList(target, target.log.read())
+
+
+def live_at(found: ReleaseList, moment: datetime) -> LiveVersion:
+    """The version that was live at a time.
+
+    Args:
+        found: The log.
+        moment: In UTC.
+
+    Raises:
+        InvalidJobError: The log begins later.
+    """
+    live = version_at(found.releases, moment)
+    if live is not None:
+        return live
+
+    effective = [release for release in found.releases if release.is_effective]
+    begins = "it has no entry"
+    if effective:
+        first = effective[0]
+        begins = f"its first entry is of {first.effective_at:%Y-%m-%d %H:%M} UTC"
+        if first.entry.before is not None:
+            begins += f", when version {first.entry.before.version} was live"
+
+    raise InvalidJobError(
+        f"The release log of {found.target.alias} does not say what was live then.",
+        found.target.log.place,
+        expected=f"an entry of {moment:%Y-%m-%d %H:%M} UTC or before",
+        found=begins,
+        next_step=f"`{found.target.job.command('runs')}` lists which version each run has used",
+    )
+
+
+def how_it_became_live(job: ScoringJob, version: str) -> str:
+    """How the version became what the job's alias means, in words.
+
+    Empty: the model is no alias, or the log does not say.
+
+    Args:
+        job: Whose model.
+        version: That the alias means now.
+    """
+    alias = alias_of_job(job)
+    if alias is None:
+        return ""
+
+    try:
+        releases = ReleaseLog(job, alias.model, alias.alias).read()
+    except ScoringError:
+        return ""
+
+    effective = [release for release in releases if release.is_effective]
+    if not effective or effective[-1].entry.after.version != version:
+        return ""
+    return f"release: {describe(effective[-1])}"
+
+
+def describe(release: Release) -> str:
+    """An entry in one clause."""
+    entry, at = release.entry, f"{release.effective_at:%Y-%m-%d %H:%M} UTC"
+    note = f": {entry.note}" if entry.note else ""
+    version = f"version {entry.after.version}"
+    if entry.kind == "moved":
+        return f"{entry.alias} was moved to {version} by other means, noticed at {at}"
+    if entry.kind == "promoted":
+        return f"{version} was promoted to {entry.alias} at {at} by {entry.by}{note}"
+
+    demoted = "the one after it" if entry.before is None else f"version {entry.before.version}"
+    return f"{demoted} was demoted to {version} at {at} by {entry.by}{note}"
