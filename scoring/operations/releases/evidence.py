@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from nightscore.errors import InputError
+from nightscore.errors import InputError, ScoringError
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.registries.protocol import ModelVersion
@@ -80,7 +80,12 @@ def baseline_evidence(
     workspace: Workspace, version: ModelVersion, cache: ModelCache
 ) -> BaselineEvidence:
     """How right a version was on the labelled rows of its baseline."""
-    found = baseline_of_version(workspace, version, cache)
+    try:
+        found = baseline_of_version(workspace, version, cache)
+    except (ScoringError, ValueError) as error:
+        text = error.what if isinstance(error, ScoringError) else str(error)
+        return BaselineEvidence(version=version.version, note=f"it cannot be read: {text}")
+
     if found is None:
         return BaselineEvidence(version=version.version, note="it has no baseline")
 
