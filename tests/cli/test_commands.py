@@ -34,6 +34,8 @@ CHANGES = {
     "baseline": "stores a baseline beside the model version",
     "clean": "removes files",
     "evaluate": "writes records of evaluations",
+    "promote": "moves the alias of the job's model",
+    "demote": "moves the alias of the job's model back",
     "pin": "tags the model version",
     "demo": "writes the demo's data and publishes partitions of it",
     "up": "starts services",
@@ -58,7 +60,10 @@ READS = {
 }
 """An example of each other command; the test sees that it leaves the lake as it was."""
 SERVES = {"pages": "reads only, until somebody stops it"}
-ELSEWHERE = {"performance": "needs a baseline with labels: tests/operations/test_performance.py"}
+ELSEWHERE = {
+    "performance": "needs a baseline with labels: tests/operations/test_performance.py",
+    "releases": "needs a job whose model is an alias: tests/cli/test_releases.py",
+}
 """Commands that do not end by themselves."""
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from nightscore.errors import ModelDigestError, ModelNotFoundError
+from nightscore.errors import ModelDigestError, ModelNotFoundError, StorageUnavailableError
 from nightscore.models.cache import ModelCache, digest_tree
 from nightscore.models.model_versions import fetch, recall, remember, resolve
 from nightscore.models.registries.client import ClientRegistry
 from nightscore.models.registries.protocol import Registry
-from nightscore.models.registry_catalog import open_registry, registered
+from nightscore.models.registry_catalog import open_registry, open_writable, registered
 from tests.fakes import tiny_flavor
 from tests.fakes.registry import URI, stub_registry
 from tests.support.models import register
@@ -50,6 +50,21 @@ def sqlite_uri(
     shutil.copytree(artifacts, fresh.artifact_location.removeprefix("file://"))
     client.finalize_logged_model(fresh.model_id, "READY")
     client.create_logged_model(experiment, name="unfinished")
+
+    run = client.create_run(experiment)
+    client.log_param(run.info.run_id, "depth", 3)
+    tuned = client.create_logged_model(experiment, name="tuned", params={"rate": "0.1"})
+    shutil.copytree(artifacts, tuned.artifact_location.removeprefix("file://"))
+    client.finalize_logged_model(tuned.model_id, "READY")
+    client.create_registered_model("tuned", tags={"team": "delays"})
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)  # it looks for the logged model there, whatever the client has
+    try:
+        source = f"models:/{tuned.model_id}"
+        client.create_model_version("tuned", source, run_id=run.info.run_id)
+    finally:
+        mlflow.set_tracking_uri(before)
     return uri
 
 
@@ -73,6 +88,9 @@ def uri(request: pytest.FixtureRequest, artifacts: Path) -> Iterator[str]:
             registry.log("fresh", artifacts)
             unfinished = registry.log("unfinished", artifacts)
             registry.logged[unfinished] = replace(registry.logged[unfinished], is_ready=False)
+            registry.add("tuned", artifacts)
+            registry.set_model_tag("tuned", "team", "delays")
+            registry.trained_with["tuned", "1"] = {"depth": "3", "rate": "0.1"}
             yield URI
         return
 
@@ -115,6 +133,38 @@ def test_a_model_lists_versions_and_aliases(uri: str) -> None:
         model = registry.model("mine")
     assert model is not None
     assert (model.versions, model.aliases) == (["1", "2"], {"champion": "2"})
+
+
+def test_a_registered_model_has_tags_and_its_versions_have_parameters(uri: str) -> None:
+    with open_registry(uri) as registry:
+        assert registry.model_tag("tuned", "team") == "delays"
+        assert registry.model_tag("tuned", "nowhere") is None
+        assert registry.model_tag("yours", "team") is None
+        assert registry.parameters("tuned", "1") == {"depth": "3", "rate": "0.1"}
+        assert registry.parameters("mine", "1") is None, "no run and no logged model"
+        assert registry.parameters("yours", "1") is None
+
+
+def test_an_alias_and_a_tag_are_set_whatever_they_were(uri: str) -> None:
+    writable = open_writable(uri)
+    for name, value in (("old", "here"), ("new", "there")):
+        writable.set_alias("tuned", name, "1")
+        writable.set_model_tag("tuned", "place", value)
+        with open_registry(uri) as registry:
+            assert registry.version_of_alias("tuned", name) == "1"
+            assert registry.model_tag("tuned", "place") == value
+
+    writable.set_model_tag("tuned", "team", "delays")  # as before
+
+
+@pytest.mark.slow
+def test_what_a_registry_refuses_is_told(sqlite_uri: str) -> None:
+    registry = open_writable(sqlite_uri)
+    with pytest.raises(StorageUnavailableError, match="alias champion was not moved") as caught:
+        registry.set_alias("mine", "champion", "99")
+    assert "99" in caught.value.found
+    with pytest.raises(StorageUnavailableError, match="tag place was not set"):
+        registry.set_model_tag("yours", "place", "here")
 
 
 def test_a_misspelt_model_or_alias_is_refused_with_the_nearest(uri: str) -> None:

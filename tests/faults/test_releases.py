@@ -1,7 +1,6 @@
 """Promotions and demotions that die before any of their changes, or meet another's."""
 
 import itertools
-import json
 import os
 import signal
 import sys
@@ -238,7 +237,6 @@ def release_in_a_process(root: str, uri: str, version: str, kill_at: int) -> Non
             )
             complete(target, begin(target, releases, new), "one")
         except ScoringError as error:
-            print(error, file=sys.stderr)
             sys.exit(error.exit_code)
 
 
@@ -304,14 +302,11 @@ def test_processes_race_and_are_killed_on_a_real_registry(
         again = start(wanted)
         again.join()
         log = ReleaseLog(job, "mine", "champion").read()
-        if alias.version() == wanted and len(log) == n_before:
-            continue
         assert (again.exitcode, len(log), alias.version()) == (0, n_before + 1, wanted)
         assert all(release.is_effective for release in log)
 
     assert n_kills >= 3
-    tags = client.get_registered_model("mine").tags
-    assert json.loads(json.dumps(tags)) == {
+    assert client.get_registered_model("mine").tags == {
         "nightscore.release_log.champion": ReleaseLog(job, "mine", "champion").place
     }
     report("promoters on MLflow's SQLite", f"2 at once, {n_kills} kills", "one entry each")

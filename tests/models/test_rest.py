@@ -1,6 +1,7 @@
 """Whoever answers in a tracking server's place: elsewhere, endlessly, too much, or with something else."""
 
 import http.server
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import pytest
 from nightscore.errors import StorageUnavailableError
 from nightscore.models.model_versions import resolve
 from nightscore.models.registries import rest
+from nightscore.models.registries.server import ServerRegistry
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -125,3 +127,22 @@ def test_an_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) 
         server.may_end.clear()
         with pytest.raises(StorageUnavailableError, match="did not answer in time"):
             resolve("models:/m/1", server.url)
+
+
+def test_tags_and_parameters_are_those_of_the_model_the_run_and_the_logged_model() -> None:
+    """Each answer has what the server documents for one of the questions."""
+    logged = f"m-{'0' * 32}"
+    answer = {
+        "registered_model": {"name": "m", "tags": [{"key": "team", "value": "delays"}]},
+        "model_version": {"version": "1", "run_id": "r", "source": f"models:/{logged}"},
+        "run": {"data": {"params": [{"key": "depth", "value": "3"}]}},
+        "model": {"data": {"params": [{"key": "rate", "value": "0.1"}]}},
+    }
+    with serving(Server(body=json.dumps(answer).encode())) as server:
+        registry = ServerRegistry(server.url)
+        assert registry.model_tag("m", "team") == "delays"
+        assert registry.model_tag("m", "place") is None
+        assert registry.parameters("m", "1") == {"depth": "3", "rate": "0.1"}
+
+    with serving(Server(body=b'{"model_version": {"version": "1"}}')) as server:
+        assert ServerRegistry(server.url).parameters("m", "1") is None

@@ -17,7 +17,7 @@ from nightscore.cli import main
 
 COMMANDS = (
     *("approve", "backfill", "baseline", "clean", "drift", "history", "model", "partitions"),
-    *("plan", "reject", "replay", "report", "rollback", "run", "verify"),
+    *("plan", "reject", "releases", "replay", "report", "rollback", "run", "verify"),
 )
 """Those whose modules are imported before; others, which may want Prefect, import them as ever."""
 

@@ -1,0 +1,126 @@
+"""The walk of a release, by command, on MLflow's own registry."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nightscore.cli.app import build_app
+from nightscore.errors import InvalidJobError, ReleaseError
+from tests.support.lake import Lake
+from tests.support.models import KnownModel, copy_registry, make_frame, register
+
+DAYS = ("2024-02-28", "2024-02-29")
+
+
+@pytest.fixture
+def job_file(
+    lake: Lake,
+    models: dict[str, KnownModel],
+    registry_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A job whose alias means version 1 of a model that has two versions."""
+    import mlflow
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
+    lake.registry = copy_registry(registry_root, tmp_path / "registry")
+    client = mlflow.MlflowClient(tracking_uri=lake.registry, registry_uri=lake.registry)
+    register(client, "hgb_binary", tmp_path / "registry" / "models" / "logistic", is_pinned=False)
+
+    for day in DAYS:
+        lake.write(day, make_frame(40))
+    path = tmp_path / "late.yaml"
+    job = lake.job("models:/hgb_binary@champion")
+    path.write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    return path
+
+
+def test_a_version_is_promoted_and_demoted_by_command(
+    lake: Lake, job_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = str(job_file)
+
+    def call(*arguments: str) -> str:
+        code = build_app()([*arguments], standalone_mode=False)
+        assert not code, code
+        return capsys.readouterr().out
+
+    def document(*arguments: str) -> Any:
+        return json.loads(call(*arguments, "--json"))
+
+    assert document("releases", job) == []
+    assert "none is logged in" in call("releases", job)
+    document("run", job, DAYS[0])
+    old = lake.read(lake.job())
+
+    with pytest.raises(ReleaseError) as caught:
+        call("promote", job)
+    problems = {problem.partition(":")[0] for problem in caught.value.problems}
+    assert problems == {"pin", "model", "evidence"}, "an unpinned pickle is not even loaded"
+    call("pin", "models:/hgb_binary/2", "--registry", lake.registry)
+
+    told = call("promote", job, "--to", "2", "--without-labels", "--note", "on June")
+    assert told.startswith("hgb_binary@champion: version 1 -> 2, entry 1 of the log\n")
+    assert "outputs:" in told or "the same:" in told
+    assert "Jobs that this moves: test\n" in told
+    assert f"`nightscore demote {job}` takes it back." in told
+    assert "version 2 is live already" in call("promote", job)
+
+    (entry,) = document("releases", job)
+    assert (entry["kind"], entry["state"], entry["note"]) == ("promoted", "done", "on June")
+    assert entry["evidence"]["without_labels"] is True
+    assert "1 -> 2" in call("releases", job)
+    live = document("releases", job, "--at", "2100-01-01")
+    assert (live["version"], live["possibly"], live["entry"]) == ("2", None, 1)
+    assert "Version 2 was live at 2100-01-01 23:59 UTC." in call(
+        "releases", job, "--at", "2100-01-01"
+    )
+    with pytest.raises(InvalidJobError, match="does not say what was live then"):
+        call("releases", job, "--at", "2020-01-01")
+
+    reasons = document("explain", job, DAYS[0])["reasons"]
+    assert reasons[0] == "model: published with hgb_binary version 1, now hgb_binary version 2"
+    assert reasons[1].startswith("release: version 2 was promoted to champion at ")
+    assert reasons[1].endswith(": on June")
+
+    document("run", job, DAYS[0])
+    document("run", job, DAYS[1])
+    back = build_app()(["demote", job, "--with-predictions", "--json"], standalone_mode=False)
+    assert back == 1, "one day was published by no other version"
+    done = json.loads(capsys.readouterr().out)
+    assert done["release"]["after"]["version"] == "1"
+    assert [(item["partition"], item["action"]) for item in done["predictions"]] == [
+        (DAYS[0], "roll back"),
+        (DAYS[1], "refuse"),
+    ]
+    day = lake.read(lake.job())
+    day = day[day["ds"] == DAYS[0]].reset_index(drop=True)
+    assert day.equals(old)
+
+    diff = document(
+        "model", "diff", "models:/hgb_binary/1", "models:/hgb_binary/2", "--registry", lake.registry
+    )
+    assert set(diff["changes"]) | set(diff["same"]) | set(diff["not_stored"]) == {
+        *("features", "outputs", "parameters", "flavors", "libraries", "baseline", "size")
+    }
+    assert "size" in diff["changes"]
+    shown = call(
+        "model", "diff", "models:/hgb_binary/1", "models:/hgb_binary/2", "--registry", lake.registry
+    )
+    assert shown.startswith("models:/hgb_binary/1 -> models:/hgb_binary/2\n")
+
+
+def test_a_baseline_is_logged_for_a_version_that_is_not_live_yet(
+    lake: Lake, job_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = f"{lake.features.uri}/ds={DAYS[0]}"
+    command = ["baseline", str(job_file), "--from", data, "--model-version"]
+    with pytest.raises(InvalidJobError, match="has no version champion"):
+        build_app()([*command, "champion"], standalone_mode=False)
+    build_app()([*command, "1", "--json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["version"] == "1"
