@@ -22,6 +22,7 @@
         evaluations/ds=2026-11-24/replaced/...      the same of runs that were replaced by then
         decisions/<run_id>                          the verdict on a run that was held
         leases/ds=2026-11-24                        who changes the partition now
+        releases/<model>@<alias>/                   which model version was live when: `release_log`
         index/runs.json.gz                          what lists of runs need of all manifests
         index/labels.json.gz                        digests of each partition's labels
         index/sealed.json.gz                        the run of each sealed object that readers see

@@ -21,15 +21,6 @@ class LiveVersion:
     """The entry that noticed it."""
 
 
-def live_release(releases: Sequence[Release]) -> Release | None:
-    """The newest entry that took effect. None: there is none.
-
-    Args:
-        releases: The log, oldest first.
-    """
-    return next((release for release in reversed(releases) if release.is_effective), None)
-
-
 def version_at(releases: Sequence[Release], moment: datetime) -> LiveVersion | None:
     """The version that was live at a time. None: it is before the log's first entry.
 
@@ -39,16 +30,19 @@ def version_at(releases: Sequence[Release], moment: datetime) -> LiveVersion | N
     """
     effective = [release for release in releases if release.is_effective]
     n_before = sum(release.effective_at <= moment for release in effective)
+
     if n_before == 0:
         return None
 
     since = effective[n_before - 1]
     found = LiveVersion(version=since.entry.after.version, since=since)
     following = effective[n_before : n_before + 1]
+
     if not following or following[0].entry.kind != "moved":
         return found
 
     (moved,) = following
+
     return LiveVersion(
         version=found.version,
         since=since,
@@ -67,6 +61,7 @@ def version_before(releases: Sequence[Release]) -> str | None:
         releases: The log, oldest first.
     """
     steps: list[str] = []
+
     for release in releases:
         if not release.is_effective:
             continue

@@ -141,6 +141,7 @@ class ReleaseLog:
                 found=f"{self._root.scheme}://, where two promotions could both take effect",
                 next_step="name such a place as release.log in the job file",
             )
+
         if self._root.needs_probe:
             self._root.check_exclusive()
 

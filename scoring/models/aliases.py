@@ -70,6 +70,7 @@ class Alias:
             InvalidJobError: It says that the log is somewhere else.
         """
         noted = self.noted_log()
+
         if noted is None or noted == place:
             return noted is not None
 

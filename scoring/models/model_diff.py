@@ -89,6 +89,7 @@ def _changes(old: Values, new: Values) -> tuple[ChangeRecord, ...]:
 def _describe(version: ModelVersion, registry: str | None, cache: ModelCache) -> Description:
     mlmodel = read_mlmodel(fetch(version, registry, cache).path)
     parameters = None
+
     if not version.is_logged_model:
         with open_registry(registry_uri(registry)) as opened:
             parameters = opened.parameters(version.name, version.version)

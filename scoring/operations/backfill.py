@@ -320,6 +320,7 @@ def _models_as_of(
         day = partition_date(job, value)
         live = logged(day) if day is not None else None
         n_days_until = 0 if day is None else bisect_right(days, day)
+
         if live is not None:
             uris[value] = live
         elif n_days_until == 0:

@@ -30,6 +30,7 @@ def note_alias_move(job: ScoringJob, now: datetime, found: ModelVersion | None =
         Warnings for the run's record.
     """
     alias = alias_of_job(job)
+
     if alias is None:
         return []
 
@@ -42,11 +43,13 @@ def note_alias_move(job: ScoringJob, now: datetime, found: ModelVersion | None =
 def _note(job: ScoringJob, alias: Alias, now: datetime, found: ModelVersion | None) -> list[str]:
     log = ReleaseLog(job, alias.model, alias.alias)
     newest = log.newest()
+
     if newest is None and job.release is None:
         return []
 
     known = known_version(newest)
     is_known = found is not None and found.version == known
+
     if is_known or (newest is not None and newest.is_pending):
         return []
 
@@ -91,6 +94,7 @@ def enter_move(
         The entry. None: the alias means what the log says, or somebody else was first.
     """
     version, known = alias.version(), known_version(newest)
+
     if version is None or version == known:
         return None
 
@@ -108,6 +112,7 @@ def enter_move(
         engine=installed_version("nightscore"),
         jobs=(job.name,),
     )
+
     try:
         log.append(entry)
     except ConflictError:

@@ -44,6 +44,7 @@ def promote(
     """Make a version live, and print the entry of the log."""
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
+
     if abandon:
         _abandon(spec, note, as_json=as_json)
         return
@@ -71,6 +72,7 @@ def demote(
     """Take the live version back, and what it has published if that is wanted."""
     log_to(verbose)
     spec, cache = load(job), model_cache(cache_dir)
+
     if abandon:
         _abandon(spec, note, as_json=as_json)
         return
@@ -81,6 +83,7 @@ def demote(
 
     items: list[RollbackItem] = []
     manifests: list[Manifest] = []
+
     if with_predictions:
         target = find_target(spec, "demote")
         items = plan_put_back(target)
@@ -93,6 +96,7 @@ def demote(
 
     codes = [exit_code(manifest) for manifest in manifests if manifest.error]
     is_refused = any(item.action == "refuse" for item in items)
+
     raise typer.Exit(max([*codes, int(is_refused)]))
 
 
@@ -142,6 +146,7 @@ def _print_live(spec: ScoringJob, moment: datetime, *, as_json: bool) -> None:
 
     out.print(f"Version {live.version} was live at {moment:%Y-%m-%d %H:%M} UTC.")
     out.print(f"Entry {live.since.entry.number}: {describe(live.since)}.")
+
     if live.noticed is not None:
         out.print(
             f"Or version {live.possibly} was already: entry {live.noticed.entry.number} has "
@@ -190,10 +195,12 @@ def _print_result(spec: ScoringJob, result: ReleaseResult) -> None:
 
     for line in release_lines(release):
         out.print(line)
+
     out.print(f"Jobs that this moves: {', '.join(result.affected.names)}")
     if result.affected.unreadable:
         names = ", ".join(result.affected.unreadable)
         out.print(f"Job files that cannot be read, and may be moved too: {names}")
+
     if release.entry.kind == "promoted":
         out.print(f"`{spec.command('demote')}` takes it back.")
 

@@ -154,6 +154,7 @@ class ClientRegistry:
                 parameters |= self._client.get_logged_model(logged[1]).params
         except self._error as error:  # the run may have been deleted since
             self._check_absent(error)
+
         return parameters
 
     def set_alias(self, name: str, alias: str, version: str) -> None:

@@ -139,12 +139,14 @@ class SqliteRegistry:
         query = "SELECT run_id, source FROM model_versions WHERE name = ? AND version = ?"
         row = self._db.execute(query, (name, int(version))).fetchone()
         run_id, source = row or ("", "")
+
         logged = LOGGED_MODEL_SOURCE.fullmatch(source or "")
         if not run_id and logged is None:
             return None
 
         query = "SELECT key, value FROM params WHERE run_uuid = ?"
         parameters = dict(self._db.execute(query, (run_id,)).fetchall())
+
         if logged is not None:
             query = "SELECT param_key, param_value FROM logged_model_params WHERE model_id = ?"
             parameters |= dict(self._db.execute(query, (logged[1],)).fetchall())

@@ -40,6 +40,7 @@ def complete(target: ReleaseTarget, pending: Release, by: str) -> Release:
     outcome = target.log.end(
         OutcomeRecord(number=entry.number, outcome="done", by=by, at=datetime.now(UTC))
     )
+
     if outcome.outcome != "done":
         raise _given_up(target, pending, outcome)
 
@@ -79,6 +80,7 @@ def abandon(target: ReleaseTarget, by: str, reason: str) -> Release:
             number=entry.number, outcome="abandoned", by=by, at=datetime.now(UTC), reason=reason
         )
     )
+
     if outcome.outcome != "abandoned":
         raise ConflictError(
             "Somebody else has completed the release meanwhile.",
@@ -86,6 +88,7 @@ def abandon(target: ReleaseTarget, by: str, reason: str) -> Release:
             found=f"entry {entry.number}, done by {outcome.by}",
             next_step=f"`{target.job.command('demote')}` takes it back",
         )
+
     return Release(entry, outcome)
 
 
@@ -102,9 +105,13 @@ def _moved_meanwhile(
     enter_move(target.job, target.alias, target.log, ended, now)
 
     before = "no alias" if entry.before is None else f"version {entry.before.version}"
+    how = "completed this release and made another one"
+
+    if not ended.is_effective:
+        how = f"moved {target.alias} by other means since this release was begun"
+
     return ConflictError(
-        f"Somebody has moved {target.alias} by other means since this release was begun; it was "
-        "left as it is.",
+        f"Somebody has {how}; the alias was left as it is.",
         target.log.place,
         expected=before,
         found=found,

@@ -47,11 +47,13 @@ def demote(job: ScoringJob, proposal: Proposal, cache: ModelCache) -> ReleaseRes
     if newest is not None and _is_same(newest, proposal):
         done = complete(target, newest, proposal.by)
         return ReleaseResult(release=done, affected=find_affected(target), is_new=False)
+
     target.check_complete(releases)
 
     live = target.alias.version()
     if live is None:
         raise missing_alias(target)
+
     if _is_demoted(newest, proposal, live):
         affected = find_affected(target)
         return ReleaseResult(release=newest, affected=affected, is_new=False, was_live=True)
@@ -86,6 +88,7 @@ def _take_back(
         by=proposal.by,
         note=proposal.note,
     )
+
     return complete(target, begin(target, releases, new), proposal.by)
 
 
@@ -109,7 +112,9 @@ def demoted_version(target: ReleaseTarget, releases: list[Release]) -> str:
         ConflictError: The newest entry is no demotion.
     """
     newest = releases[-1] if releases else None
+
     is_demotion = newest is not None and newest.is_effective and newest.entry.kind == "demoted"
+
     if newest is not None and is_demotion and newest.entry.before is not None:
         return newest.entry.before.version
 
@@ -136,6 +141,7 @@ def live_since(target: ReleaseTarget, releases: list[Release]) -> datetime:
 
     while earlier:
         made_live = earlier.pop()
+
         if made_live.entry.after.version != version:
             continue
         if made_live.entry.kind != "moved":
@@ -145,6 +151,7 @@ def live_since(target: ReleaseTarget, releases: list[Release]) -> datetime:
         break
 
     dates = ("--from", "DATE", "--to", "DATE")
+
     raise ReleaseError(
         f"The log does not say since when version {version} was live; no predictions were put "
         "back.",

@@ -35,6 +35,7 @@ def read_noticing(target: ReleaseTarget) -> list[Release]:
         return releases
 
     known = known_version(releases[-1])
+
     raise ConflictError(
         f"Somebody has moved {target.alias} by other means; it was left as it is.",
         target.log.place,
@@ -103,6 +104,7 @@ def begin(target: ReleaseTarget, releases: list[Release], new: NewEntry) -> Rele
         evidence=new.evidence,
         diff=new.diff,
     )
+
     try:
         target.log.append(entry)
     except ConflictError as error:
@@ -134,6 +136,7 @@ def _check_registry(target: ReleaseTarget, releases: list[Release]) -> None:
     A registry that has noted this log is the same under another address.
     """
     others = {release.entry.registry for release in releases} - {target.alias.shown_registry}
+
     if not others:
         return
 

@@ -48,6 +48,7 @@ def gather_evidence(
         ScoringError: The registry or a store does not answer.
     """
     workspace = Workspace(job)
+
     versions = [candidate] if live is None else [live, candidate]
 
     return EvidenceRecord(
@@ -91,6 +92,7 @@ def baseline_evidence(
 
     sha256, columns = found
     score = _score_of(columns)
+
     if score is None:
         note = "performance is known of binary models and regressions only"
         return BaselineEvidence(version=version.version, baseline=sha256, note=note)

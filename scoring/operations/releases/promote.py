@@ -80,16 +80,19 @@ def promote(job: ScoringJob, proposal: Proposal, *, pool: Pool, cache: ModelCach
     if newest is not None and _is_same(newest, proposal):
         done = complete(target, newest, proposal.by)
         return ReleaseResult(release=done, affected=find_affected(target), is_new=False)
+
     target.check_complete(releases)
 
     live = target.alias.version()
     version = proposal.version or _newest_version(target)
+
     if version == live:
         affected = find_affected(target)
         return ReleaseResult(release=newest, affected=affected, is_new=False, was_live=True)
 
     promotion = _Promotion(target, releases, proposal, pool, cache)
     done = promotion.make_live(version, live)
+
     return ReleaseResult(release=done, affected=find_affected(target), is_new=True)
 
 
@@ -131,6 +134,7 @@ class _Promotion:
                 diff=diff,
             ),
         )
+
         return complete(self.target, begun, proposal.by)
 
     def _resolve(self, version: str) -> ModelVersion:

@@ -40,6 +40,7 @@ def plan_put_back(target: ReleaseTarget) -> list[RollbackItem]:
 
     pattern = target.job.input.partition_format
     values.sort(key=lambda value: order_of(value, pattern))
+
     if not values:
         return []
     return plan_rollback(target.job, values, other_than=exact_uri(target.alias.model, version))

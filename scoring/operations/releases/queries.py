@@ -42,11 +42,13 @@ def live_at(found: ReleaseList, moment: datetime) -> LiveVersion:
         InvalidJobError: The log begins later.
     """
     live = version_at(found.releases, moment)
+
     if live is not None:
         return live
 
     effective = [release for release in found.releases if release.is_effective]
     begins = "it has no entry"
+
     if effective:
         first = effective[0]
         begins = f"its first entry is of {first.effective_at:%Y-%m-%d %H:%M} UTC"

@@ -37,6 +37,7 @@ def check_suitable(
         *_gate_problems(job, evidence.baselines),
         *_comparison_problems(evidence),
     ]
+
     if not problems:
         return
 
@@ -77,12 +78,14 @@ def _baseline_problems(
     """Nobody goes without the monitoring that there is for the version in use."""
     has_had_one = live is not None and live.baseline_tag is not None
     is_needed = has_had_one or job.gates.estimated is not None
+
     if candidate.baseline_tag is not None or not is_needed:
         return
 
     command = job.command(
         "baseline", "--from", "DATA", "--label", "COLUMN", "--model-version", candidate.version
     )
+
     yield (
         f"baseline: {candidate} has none, so drift and performance could not be watched any more; "
         f"`{command}` logs one"
@@ -97,6 +100,7 @@ def _gate_problems(job: ScoringJob, baselines: Sequence[BaselineEvidence]) -> It
 
     metrics = [{metric.name: metric.value for metric in one.metrics} for one in baselines]
     value = metrics[-1].get(gate.metric)
+
     if value is None:
         if baselines[-1].baseline:
             yield (
@@ -108,6 +112,7 @@ def _gate_problems(job: ScoringJob, baselines: Sequence[BaselineEvidence]) -> It
     bound, words = bound_of_estimate(gate, metrics[0].get(gate.metric))
     if bound is None:
         return
+
     is_worse = value > bound if gate.less_is_better else value < bound
     if is_worse:
         yield (

@@ -36,6 +36,7 @@ class ReleaseTarget:
             return
 
         pending = releases[-1].entry
+
         raise ConflictError(
             f"Another release of {self.alias} was begun and is not completed; nothing was changed.",
             self.log.place,
@@ -65,6 +66,7 @@ def find_target(job: ScoringJob, command: str = "") -> ReleaseTarget:
 
     log = ReleaseLog(job, alias.model, alias.alias)
     alias.check_log(log.place, job.name)
+
     if command:
         log.check_exclusive(command)
 
@@ -83,6 +85,7 @@ def missing_alias(target: ReleaseTarget) -> ModelNotFoundError:
 
 def _no_alias(job: ScoringJob) -> InvalidJobError:
     match = MODEL_URI.fullmatch(job.model)
+
     if match is None or match["logged"]:
         return InvalidJobError(
             "The job's model is a logged model, which has no alias that could move.",
