@@ -365,7 +365,15 @@ def test_a_shell_completes_commands_options_and_jobs(folder: Path) -> None:
         assert done.stderr == ""
         return set(done.stdout.split())
 
-    assert offered("nightscore r", 1) == {"run", "replay", "runs", "report", "reject", "rollback"}
+    assert offered("nightscore r", 1) == {
+        "run",
+        "replay",
+        "releases",
+        "runs",
+        "report",
+        "reject",
+        "rollback",
+    }
     assert {"--force", "--help"} <= offered("nightscore run --", 2)
     assert offered("nightscore run fl", 2) == {"flight_delay"}
 
