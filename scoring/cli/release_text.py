@@ -1,9 +1,16 @@
 """Releases in words, as commands print them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nightscore.ledger.release_log import Release
-from nightscore.schemas.release_entry import ChangeRecord, ModelDiffRecord
+from nightscore.monitoring.performance.estimates.wording import (
+    LABELS,
+    OVER_TIME,
+    metric_of,
+    show_metric,
+)
+from nightscore.schemas.performance import MetricRecord
+from nightscore.schemas.release_entry import ChangeRecord, EvidenceRecord, ModelDiffRecord
 
 SHOWN_CHANGES = 12
 """Changes of one aspect that are listed; `--json` has all."""
@@ -39,8 +46,34 @@ def release_lines(release: Release) -> Iterator[str]:
     yield f"{moved}, entry {entry.number} of the log"
     if entry.diff is not None:
         yield from show_diff(entry.diff)
-    if entry.evidence is not None and entry.evidence.no_comparison:
-        yield f"Without a comparison by labels: {'; '.join(entry.evidence.no_comparison)}"
+    if entry.evidence is not None:
+        yield from show_evidence(entry.evidence)
+
+
+def show_evidence(evidence: EvidenceRecord) -> Iterator[str]:
+    """What was known of both versions, line by line."""
+    for baseline in evidence.baselines:
+        known = _show_metrics(baseline.metrics) or baseline.note
+        yield f"Baseline of version {baseline.version}: {known}"
+
+    if evidence.live:
+        newest = evidence.live[-1]
+        estimated = _show_metrics(newest.estimated) or "nothing"
+        n_matured = sum(bool(partition.realised) for partition in evidence.live)
+        yield (
+            f"Live version on {newest.partition}: {estimated} estimated; "
+            f"{n_matured} of its latest {len(evidence.live)} partitions have come true"
+        )
+
+    if evidence.no_comparison:
+        yield f"Without a comparison by labels: {'; '.join(evidence.no_comparison)}"
+
+
+def _show_metrics(metrics: Sequence[MetricRecord]) -> str:
+    """The metrics that are drawn over time, with their bands."""
+    shown = [metric_of(metrics, name) for name in OVER_TIME]
+    known = [metric for metric in shown if metric is not None and metric.value is not None]
+    return ", ".join(f"{LABELS.get(one.name, one.name)} {show_metric(one)}" for one in known)
 
 
 def show_move(release: Release) -> str:

@@ -51,13 +51,9 @@ def compare_versions(
     unknown: dict[str, str] = {}
 
     for aspect in {**old.aspects, **new.aspects}:
-        missing = [
-            f"of {version}: {description.unknown[aspect]}"
-            for version, description in ((before, old), (after, new))
-            if aspect in description.unknown
-        ]
-        if missing:
-            unknown[aspect] = "; ".join(missing)
+        why = _why_not_stored(aspect, (before, old), (after, new))
+        if why:
+            unknown[aspect] = why
             continue
 
         changed = _changes(old.aspects[aspect], new.aspects[aspect])
@@ -69,6 +65,19 @@ def compare_versions(
     return ModelDiffRecord(
         before=before.uri, after=after.uri, changes=changes, same=tuple(same), not_stored=unknown
     )
+
+
+def _why_not_stored(aspect: str, *sides: tuple[ModelVersion, Description]) -> str:
+    """Why an aspect cannot be compared; empty: it can be."""
+    reasons = {
+        str(version): described.unknown[aspect]
+        for version, described in sides
+        if aspect in described.unknown
+    }
+    if len(reasons) == len(sides) and len(set(reasons.values())) == 1:
+        return f"of both: {next(iter(reasons.values()))}"
+
+    return "; ".join(f"of {version}: {reason}" for version, reason in reasons.items())
 
 
 def _changes(old: Values, new: Values) -> tuple[ChangeRecord, ...]:
@@ -114,7 +123,7 @@ def _describe(version: ModelVersion, registry: str | None, cache: ModelCache) ->
     if not outputs:
         unknown["outputs"] = "its signature names no outputs"
     if not parameters:
-        unknown["parameters"] = "neither its training run nor its logged model has parameters"
+        unknown["parameters"] = "neither a training run nor a logged model has any"
 
     return Description(aspects, unknown)
 

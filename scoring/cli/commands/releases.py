@@ -80,6 +80,8 @@ def demote(
     result = take_back(spec, Proposal(version=to, note=note), cache)
     if not as_json:
         _print_result(spec, result)
+        if result.was_live and to is None:
+            out.print(f"`{spec.command('demote', '--to', 'VERSION')}` leads further back.")
 
     items: list[RollbackItem] = []
     manifests: list[Manifest] = []

@@ -121,13 +121,23 @@ def _moved_meanwhile(
 
 
 def _given_up(target: ReleaseTarget, pending: Release, outcome: OutcomeRecord) -> ConflictError:
-    """The error for an entry that somebody gave up while its alias was being moved."""
+    """Undo the move of an alias whose entry somebody gave up meanwhile; returns the error."""
+    entry = pending.entry
+
+    newest = target.log.newest()
+    is_newest = newest is not None and newest.entry.number == entry.number
+    if is_newest and entry.before is not None and target.alias.version() == entry.after.version:
+        target.alias.move(entry.before.version)
+
+    # An alias that this entry has made stays: the log then has what it means.
+    enter_move(target.job, target.alias, target.log, newest, datetime.now(UTC))
+
     return ConflictError(
         "Somebody has given this release up while it was completed.",
         target.log.place,
-        expected=f"entry {pending.entry.number} without an outcome",
+        expected=f"entry {entry.number} without an outcome",
         found=f"abandoned by {outcome.by}: {outcome.reason}",
-        next_step=f"look at what {target.alias} means now; the next run enters it into the log",
+        next_step=f"`{target.job.command('releases')}` shows what {target.alias} means now",
     )
 
 

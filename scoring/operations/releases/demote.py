@@ -17,7 +17,12 @@ from nightscore.operations.releases.entries import (
     recorded_version,
 )
 from nightscore.operations.releases.promote import Proposal, ReleaseResult
-from nightscore.operations.releases.target import ReleaseTarget, find_target, missing_alias
+from nightscore.operations.releases.target import (
+    ReleaseTarget,
+    check_number,
+    find_target,
+    missing_alias,
+)
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model_uri import exact_uri
 
@@ -40,7 +45,9 @@ def demote(job: ScoringJob, proposal: Proposal, cache: ModelCache) -> ReleaseRes
         ConflictError: Somebody else was first, or has moved the alias by other means.
         StorageError: The store of the log cannot tell who is first, or does not answer.
     """
+    check_number(job, "demote", proposal.version)
     target = find_target(job, "demote")
+
     releases = read_noticing(target)
 
     newest = releases[-1] if releases else None

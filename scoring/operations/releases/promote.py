@@ -20,7 +20,7 @@ from nightscore.operations.releases.entries import (
 )
 from nightscore.operations.releases.evidence import gather_evidence
 from nightscore.operations.releases.suitability import check_suitable
-from nightscore.operations.releases.target import ReleaseTarget, find_target
+from nightscore.operations.releases.target import ReleaseTarget, check_number, find_target
 from nightscore.process import user_and_host
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model_uri import exact_uri
@@ -73,7 +73,9 @@ def promote(job: ScoringJob, proposal: Proposal, *, pool: Pool, cache: ModelCach
         ConflictError: Somebody else was first, or has moved the alias by other means.
         StorageError: The store of the log cannot tell who is first, or does not answer.
     """
+    check_number(job, "promote", proposal.version)
     target = find_target(job, "promote")
+
     releases = read_noticing(target)
 
     newest = releases[-1] if releases else None

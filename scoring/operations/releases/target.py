@@ -73,6 +73,31 @@ def find_target(job: ScoringJob, command: str = "") -> ReleaseTarget:
     return ReleaseTarget(job, alias, log)
 
 
+def check_number(job: ScoringJob, command: str, version: str | None) -> None:
+    """Refuse what is no number of a version.
+
+    Args:
+        job: Whose model.
+        command: To which it was given, for the error.
+        version: As it was given. None: nothing was.
+
+    Raises:
+        InvalidJobError: It is none; with the corrected call.
+    """
+    if version is None or version.isdigit():
+        return
+
+    digits = version.lstrip("vV/")
+    corrected = digits if digits.isdigit() else "VERSION"
+    raise InvalidJobError(
+        "This is no version; nothing was changed.",
+        job.name,
+        expected="a number, as the registry shows it",
+        found=version,
+        next_step=job.command(command, "--to", corrected),
+    )
+
+
 def missing_alias(target: ReleaseTarget) -> ModelNotFoundError:
     """The error for an alias that does not exist."""
     return ModelNotFoundError(

@@ -51,9 +51,7 @@ def test_the_alias_moves_and_the_log_says_who_why_and_on_what_grounds(any_lab: L
     assert entry.diff is not None
     assert entry.diff.changes == {}, "both have the same columns, libraries and size"
     assert entry.diff.not_stored == {
-        "parameters": "of delay version 1: neither its training run nor its logged model has "
-        "parameters; of delay version 2: neither its training run nor its logged model has "
-        "parameters"
+        "parameters": "of both: neither a training run nor a logged model has any"
     }
 
     evidence = entry.evidence
@@ -144,6 +142,16 @@ def test_a_job_pinned_by_number_is_refused_with_the_edit_to_make(lab: Lab) -> No
     logged = lab.lake.job(f"models:/m-{'0' * 32}")
     with pytest.raises(InvalidJobError, match="logged model"):
         find_target(logged)
+
+
+@pytest.mark.parametrize(("given", "right"), [("v2", "2"), ("champion", "VERSION")])
+def test_what_is_no_version_is_refused_with_the_corrected_call(
+    lab: Lab, given: str, right: str
+) -> None:
+    for command, verb in ((lab.promote, "promote"), (lab.demote, "demote")):
+        with pytest.raises(InvalidJobError, match="This is no version") as caught:
+            command(given)
+        assert caught.value.next_step == f"nightscore {verb} test --to {right}"
 
 
 def test_a_store_that_cannot_tell_who_was_first_is_refused(
