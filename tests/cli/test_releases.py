@@ -8,7 +8,12 @@ import pytest
 import yaml
 
 from nightscore.cli.app import build_app
+from nightscore.cli.release_text import show_evidence
 from nightscore.errors import InvalidJobError, ReleaseError
+from nightscore.ledger.workspace import Workspace
+from nightscore.models.model_versions import resolve
+from nightscore.operations.releases.evidence import baseline_evidence
+from nightscore.schemas.release_entry import EvidenceRecord
 from tests.support.lake import Lake
 from tests.support.models import KnownModel, copy_registry, make_frame, register
 
@@ -115,12 +120,23 @@ def test_a_version_is_promoted_and_demoted_by_command(
     assert shown.startswith("models:/hgb_binary/1 -> models:/hgb_binary/2\n")
 
 
-def test_a_baseline_is_logged_for_a_version_that_is_not_live_yet(
+def test_a_baseline_is_logged_for_a_version_that_is_not_live_yet_and_is_evidence(
     lake: Lake, job_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    lake.features.delete([f"ds={DAYS[0]}/part-0.parquet"])
+    lake.write(DAYS[0], make_frame(1_000))
     data = f"{lake.features.uri}/ds={DAYS[0]}"
-    command = ["baseline", str(job_file), "--from", data, "--model-version"]
+    command = ["baseline", str(job_file), "--from", data, "--label", "flag", "--model-version"]
     with pytest.raises(InvalidJobError, match="has no version champion"):
         build_app()([*command, "champion"], standalone_mode=False)
     build_app()([*command, "1", "--json"], standalone_mode=False)
-    assert json.loads(capsys.readouterr().out)["version"] == "1"
+    logged = json.loads(capsys.readouterr().out)
+    assert logged["version"] == "1"
+
+    version = resolve("models:/hgb_binary/1", lake.registry)
+    evidence = baseline_evidence(Workspace(lake.job()), version, lake.cache)
+    assert (evidence.baseline, evidence.note) == (logged["sha256"], "")
+    metrics = {metric.name: metric for metric in evidence.metrics}
+    assert 0.4 < (metrics["roc_auc"].value or 0.0) < 0.6, "the label is chance"
+    shown = next(show_evidence(EvidenceRecord(baselines=(evidence,))))
+    assert shown.startswith("Baseline of version 1: AUC 0.")

@@ -88,7 +88,7 @@ def baseline_evidence(
         return BaselineEvidence(version=version.version, note=f"it cannot be read: {text}")
 
     if found is None:
-        return BaselineEvidence(version=version.version, note="it has no baseline")
+        return BaselineEvidence(version=version.version, note="none is logged")
 
     sha256, columns = found
     score = _score_of(columns)

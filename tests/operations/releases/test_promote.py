@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,10 @@ from nightscore.ledger.release_log import ReleaseLog
 from nightscore.models.registries.protocol import BASELINE_TAG, ModelVersion
 from nightscore.operations.releases.completion import abandon
 from nightscore.operations.releases.entries import NewEntry, begin
+from nightscore.operations.releases.suitability import check_suitable
 from nightscore.operations.releases.target import find_target
-from nightscore.schemas.release_entry import VersionRecord
+from nightscore.schemas.performance import MetricRecord
+from nightscore.schemas.release_entry import BaselineEvidence, EvidenceRecord, VersionRecord
 from nightscore.storage.protocol import FILES_ONLY
 from tests.fakes.memory_store import MemoryBackend
 from tests.operations.releases.conftest import DAYS, Lab
@@ -61,8 +64,8 @@ def test_the_alias_moves_and_the_log_says_who_why_and_on_what_grounds(any_lab: L
     assert checks["columns"].found.startswith("2 features")
     assert checks["partition"].found == f"{DAYS[1]}: 4 rows in 1 file"
     assert {one.version: one.note for one in evidence.baselines} == {
-        "1": "it has no baseline",
-        "2": "it has no baseline",
+        "1": "none is logged",
+        "2": "none is logged",
     }
 
     place = ReleaseLog(any_lab.job, "delay", "champion").place
@@ -142,6 +145,38 @@ def test_a_job_pinned_by_number_is_refused_with_the_edit_to_make(lab: Lab) -> No
     logged = lab.lake.job(f"models:/m-{'0' * 32}")
     with pytest.raises(InvalidJobError, match="logged model"):
         find_target(logged)
+
+
+@pytest.mark.parametrize(
+    ("gate", "values", "reason"),
+    [
+        ({"metric": "roc_auc", "min": 0.7}, (0.8, 0.71), ""),
+        ({"metric": "roc_auc", "min": 0.7}, (0.8, 0.69), "expected roc_auc of at least 0.7"),
+        ({"metric": "roc_auc", "max_drop": 0.03}, (0.8, 0.76), "at least 0.77 (the baseline's 0.8"),
+        ({"metric": "roc_auc", "max_drop": 0.05}, (0.8, 0.76), ""),
+        ({"metric": "rmse", "max": 2.0}, (1.0, 2.1), "expected rmse of at most 2"),
+        ({"metric": "rmse", "max": 2.0}, (1.0, None), "rmse is not known of the new version's"),
+    ],
+)
+def test_a_version_whose_own_baseline_breaks_the_gate_is_refused(
+    lab: Lab, gate: dict[str, Any], values: tuple[float, float | None], reason: str
+) -> None:
+    def known(version: str, value: float | None) -> BaselineEvidence:
+        metrics = (MetricRecord(name=gate["metric"], value=value),) if value is not None else ()
+        return BaselineEvidence(version=version, baseline="sha256:a", metrics=metrics, note="few")
+
+    lab.changes = {"gates": {"estimated": gate | {"action": "hold"}}}
+    candidate = replace(lab.registry.versions["delay"]["2"], baseline_tag="{}")
+    evidence = EvidenceRecord(
+        baselines=(known("1", values[0]), known("2", values[1])), without_labels=True
+    )
+    if not reason:
+        check_suitable(lab.job, None, candidate, [], evidence)
+        return
+    with pytest.raises(ReleaseError) as caught:
+        check_suitable(lab.job, None, candidate, [], evidence)
+    (problem,) = caught.value.problems
+    assert reason in problem
 
 
 @pytest.mark.parametrize(("given", "right"), [("v2", "2"), ("champion", "VERSION")])
