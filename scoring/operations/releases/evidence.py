@@ -14,8 +14,6 @@ from nightscore.monitoring.performance.estimates.estimation import (
 )
 from nightscore.operations.checklist import Check
 from nightscore.operations.performance import estimate_performance, recorded_between
-from nightscore.profiles.profile_spec import score_column
-from nightscore.profiles.table import ColumnProfile
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.release_entry import (
     BaselineEvidence,
@@ -91,25 +89,17 @@ def baseline_evidence(
         return BaselineEvidence(version=version.version, note="none is logged")
 
     sha256, columns = found
-    score = _score_of(columns)
 
-    if score is None:
-        note = "performance is known of binary models and regressions only"
+    if not is_estimated(columns):
+        note = "performance is not known of models with such predictions"
         return BaselineEvidence(version=version.version, baseline=sha256, note=note)
 
     try:
-        metrics = tuple(baseline_values(calibrate(score), workspace.job.decision))
+        metrics = tuple(baseline_values(calibrate(columns), workspace.job.decision))
     except ValueError as error:
         return BaselineEvidence(version=version.version, baseline=sha256, note=str(error))
 
     return BaselineEvidence(version=version.version, baseline=sha256, metrics=metrics)
-
-
-def _score_of(columns: Sequence[ColumnProfile]) -> ColumnProfile | None:
-    predictions = [column for column in columns if column.role == "prediction"]
-    name = score_column({column.name: column.kind for column in predictions})
-    whole = [column for column in predictions if column.name == name and not column.segment]
-    return whole[0] if whole and is_estimated(whole[0]) else None
 
 
 def _of_partitions(
