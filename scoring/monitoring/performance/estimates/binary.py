@@ -19,6 +19,7 @@ from nightscore.monitoring.performance.estimates.placement import (
     Placement,
     predicted_positive,
 )
+from nightscore.monitoring.performance.estimates.within_bins import PARTS, shares_of_parts
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.performance import MetricRecord
 
@@ -91,15 +92,19 @@ def _bins(placement: Placement, calibration: Calibration, threshold: float) -> B
         above = above[:1]
 
     scores = np.where(rows > 0, sums / np.maximum(rows, 1e-300), calibration.scores)
+    parts = shares_of_parts(
+        calibration.shares, calibration.scores, scores, calibration.ends, calibration.curve
+    )
     shape = np.broadcast_shapes(rows.shape, above.shape)
 
     return Bins(
         rows=np.broadcast_to(rows, shape),
         scores=np.broadcast_to(scores, shape),
-        shares=np.broadcast_to(calibration.shares, shape),
+        shares=np.broadcast_to(parts.mean(-1), shape),
         variances=calibration.variances,
         labelled=calibration.labelled,
         predicted_positive=np.broadcast_to(above, shape),
+        parts=np.broadcast_to(parts, (*shape, PARTS)),
     )
 
 

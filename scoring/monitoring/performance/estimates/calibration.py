@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 
 from nightscore.monitoring.performance.estimates.isotonic import isotonic
+from nightscore.monitoring.performance.estimates.within_bins import SCORE_AS_CHANCE, Curve
 from nightscore.profiles.bins import Floats
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.profile import NumberProfile
@@ -35,6 +36,8 @@ class Calibration:
     """Variances of one row's label."""
     scores: Floats
     """Mean scores."""
+    curve: Curve = SCORE_AS_CHANCE
+    """Along which the share of positive rows rises within a bin."""
 
     @classmethod
     def of(cls, score: ColumnProfile) -> Self:
@@ -56,14 +59,23 @@ class Calibration:
             raise ValueError("its labels are not 0 and 1")
 
         shares = _shares(labelled, positives)
+        scores = mean_scores(profile, min(0.0, profile.least), max(1.0, profile.greatest))
 
         return cls(
             edges=profile.edges,
             labelled=labelled,
             shares=shares,
             variances=label_variances(labelled, shares),
-            scores=mean_scores(profile, min(0.0, profile.least), max(1.0, profile.greatest)),
+            scores=scores,
+            curve=Curve.of(scores, shares, labelled),
         )
+
+    @property
+    def ends(self) -> tuple[Floats, Floats]:
+        """Lower and upper ends of the bins, each of shape (bins,). A probability is from 0 to 1."""
+        edges = self.edges.both
+        low, high = np.append(min(0.0, self.scores[0]), edges), np.append(edges, 1.0)
+        return low, np.maximum(high, self.scores)
 
     @property
     def n_positive(self) -> float:

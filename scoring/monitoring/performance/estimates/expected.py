@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nightscore.monitoring.performance.estimates.within_bins import PARTS
 from nightscore.monitoring.performance.metrics.intervals import Z_95
 from nightscore.profiles.bins import Floats
 from nightscore.schemas.decision import DecisionValues
@@ -28,8 +29,6 @@ LEAST_SHARE = 1e-12
 """Nearer to 0 and 1 there are no log odds."""
 MOST_LOG_ODDS = 700.0
 """Their exponential is a number that can be stored."""
-RANKS = 8
-"""Parts of a bin in which the average precision is followed: it falls steeply with the rank."""
 
 
 class Bins(NamedTuple):
@@ -46,6 +45,9 @@ class Bins(NamedTuple):
     """Labelled rows of the baseline, from which the shares are."""
     predicted_positive: Floats
     """Shares of the rows whose score is above the threshold."""
+    parts: Floats | None = None
+    """Expected shares of positive rows in equal parts of each bin, in ascending order of the score,
+    with an axis for them at the end. None: they are the bin's."""
 
 
 class Estimate(NamedTuple):
@@ -197,16 +199,21 @@ def _decision_metrics(bins: Bins) -> dict[str, Estimate]:
 def _average_precision(bins: Bins) -> Estimate:
     """The mean over positive rows of the precision among the rows down to theirs.
 
-    Rows of one bin are in random order. A positive row is followed in one of `RANKS` parts of its
-    bin, where the bins above have K positive of Q rows and the part has q rows with the share p:
-    the precision at the place r of the part is, on average, (K + 1 + p (r - 1)) / (Q + r), and the
-    mean of 1 / (Q + r) over the places is close to ln((Q + q + 1/2) / (Q + 1/2)) / q.
+    It falls steeply with the rank, so a positive row is followed in one of the parts of its bin.
+    Rows of a part are in random order. Where those above have K positive of Q rows and the part has
+    q rows with the share p, the precision at the place r of the part is, on average,
+    (K + 1 + p (r - 1)) / (Q + r), and the mean of 1 / (Q + r) over the places is close to
+    ln((Q + q + 1/2) / (Q + 1/2)) / q.
 
     The band is widened by half of the greatest share of the positives that one bin holds: the order
     within that bin, which its counts do not tell, then decides (see DESIGN.md).
     """
-    rows = np.repeat(bins.rows / RANKS, RANKS, -1)
-    shares = np.repeat(bins.shares, RANKS, -1)
+    by_part = bins.parts
+    if by_part is None:
+        by_part = np.repeat(bins.shares[..., np.newaxis], PARTS, -1)
+
+    shares = by_part.reshape(*bins.shares.shape[:-1], -1)
+    rows = np.repeat(bins.rows / PARTS, PARTS, -1)
     positive = rows * shares
     n_positive = _sum(positive)
     rows_above, positive_above = _after(rows), _after(positive)
@@ -219,8 +226,11 @@ def _average_precision(bins: Bins) -> Estimate:
     own = np.where(rows > 0, shares * (1 - (rows_above + 1) * inverse_rank), 0.0)
     gradient = (precision + own + _before(positive * inverse_rank) - value) / n_positive
 
-    by_bin = gradient.reshape(*bins.rows.shape, RANKS)
-    estimate = _estimate(bins, value, by_bin.mean(-1), (by_bin**2).mean(-1))
+    # Positive rows of a bin are spread over its parts by their shares.
+    by_bin = gradient.reshape(*bins.rows.shape, PARTS)
+    in_part = np.where(by_part > 0, by_part, 1e-300)
+    mean = (by_bin * in_part).sum(-1) / in_part.sum(-1)
+    estimate = _estimate(bins, value, mean, (by_bin**2).mean(-1))
 
     return Estimate(estimate.value, estimate.error * (1 + greatest_share(bins) / 2))
 

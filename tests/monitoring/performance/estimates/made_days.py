@@ -7,6 +7,7 @@ import numpy as np
 
 from nightscore.monitoring.performance.estimates.calibration import label_variances
 from nightscore.monitoring.performance.estimates.expected import Bins
+from nightscore.monitoring.performance.estimates.within_bins import Curve, shares_of_parts
 from nightscore.profiles.bins import FINE_BINS, Floats
 
 
@@ -62,16 +63,30 @@ def make_days(
     raw = positives / np.maximum(labelled, 1)
     means = known_sums / np.maximum(labelled, 1)
     upper = np.column_stack([edges, np.full(n_days, np.inf)])
+    day_means = np.where(rows > 0, sums / np.maximum(rows, 1), means)
+    parts = _parts(raw, labelled, means, day_means, edges)
     bins = Bins(
         rows=rows,
-        scores=np.where(rows > 0, sums / np.maximum(rows, 1), means),
-        shares=raw,
+        scores=day_means,
+        shares=parts.mean(-1),
         variances=label_variances(labelled, raw),
         labelled=labelled,
         predicted_positive=(upper > threshold).astype(np.float64),
+        parts=parts,
     )
 
     return Days(scores, labels, bins, edges)
+
+
+def _parts(
+    raw: Floats, labelled: Floats, means: Floats, day_means: Floats, edges: Floats
+) -> Floats:
+    """Shares of positive rows in the parts of each day's bins, as an estimate has them."""
+    n_days = len(edges)
+    curves = [Curve.of(*own) for own in zip(means, raw, labelled, strict=True)]
+    curve = np.array(curves)[:, :, np.newaxis, np.newaxis]
+    ends = np.column_stack([np.zeros(n_days), edges]), np.column_stack([edges, np.ones(n_days)])
+    return shares_of_parts(raw, means, day_means, ends, Curve(curve[:, 0], curve[:, 1]))
 
 
 def _by_bin(scores: Floats, labels: Floats, edges: Floats) -> tuple[Floats, Floats, Floats]:

@@ -64,7 +64,11 @@ def test_the_average_precision_of_few_positive_rows_misses_on_both_sides() -> No
 
     assert COVERED[0] <= ((low <= truth) & (truth <= high)).mean() <= COVERED[1]
     assert (truth < low).any()
-    assert not (truth < estimate.value - margin).any(), "a symmetric band misses above alone"
+
+    # A symmetric band misses above alone, but for a day or two.
+    below, above = truth < estimate.value - margin, truth > estimate.value + margin
+    assert above.mean() > 10 * below.mean()
+    assert above.mean() > 0.04
 
 
 def test_bands_hold_where_one_row_in_fifty_is_positive() -> None:
