@@ -1,32 +1,18 @@
 """Compares published predictions with the labels that have become known."""
 
-import hashlib
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nightscore.errors import LabelError
-from nightscore.ledger.evaluation_files import (
-    EvaluationFile,
-    KnownLabels,
-    list_all_evaluations,
-    recall_labels,
-    remember_labels,
-    write_evaluation,
-)
+from nightscore.ledger.evaluation_files import write_evaluation
 from nightscore.ledger.output_formats import format_of
 from nightscore.ledger.run_record import new_run_id
 from nightscore.ledger.workspace import Workspace
 from nightscore.monitoring.performance.label_files import find_label_files, labels_of
 from nightscore.monitoring.performance.partition_reading import PartitionReading, Value
-from nightscore.monitoring.performance.replaced_results import (
-    ReplacedResults,
-    find_published_run,
-    find_replaced,
-)
+from nightscore.monitoring.performance.replaced_results import find_published_run, find_replaced
+from nightscore.operations.evaluation_work import EvaluationWork
 from nightscore.outputs.publish import open_publisher
 from nightscore.process import installed_version, rare_collection
 from nightscore.schemas.evaluation import EvaluationRecord, LabelsRecord
@@ -35,13 +21,8 @@ from nightscore.schemas.partition import order_of, show_value
 from nightscore.schemas.text import counted
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from nightscore.monitoring.performance.label_partitions import PartitionLabels
     from nightscore.monitoring.performance.partition_outcomes import PartitionOutcomes
-
-EVALUATION_VERSION = "2"
-"""Part of the digest of an evaluation's work. Raised when the same labels give other records."""
 
 MAX_NAMED = 3
 """Partitions of labels that are named though they are not published."""
@@ -128,7 +109,7 @@ def evaluate(
         return Evaluation(labels_uri=labels.uri, has_label_files=False)
 
     if run_id is None:
-        pending, unchanged = session.choose(start, end)
+        pending, unchanged = session.work.choose(start, end)
     else:
         pending, unchanged = session.choose_run(run_id), []
 
@@ -140,7 +121,7 @@ def evaluate(
     if pending:
         reading = session.reading()
         for value, own_labels in reading.labels_of(pending):
-            if not session.note_digest(value, own_labels.rows):
+            if not session.work.note_digest(value, own_labels.rows):
                 unchanged.append(value)
                 continue
 
@@ -152,7 +133,7 @@ def evaluate(
         n_elsewhere = reading.partitions.n_elsewhere
         most = reading.partitions.unpublished.most_common(MAX_NAMED)
         unpublished = tuple(show_value(value) for value, _ in most)
-        session.save_digests()
+        session.work.save_digests()
 
     pattern = job.input.partition_format
     records.sort(key=lambda record: order_of(record.partition, pattern))
@@ -177,7 +158,7 @@ def _problem(value: Value, error: LabelError) -> str:
 
 
 class _Session:
-    """What one call knows of the job's predictions, labels and evaluations."""
+    """What one call reads and writes."""
 
     def __init__(self, job: ScoringJob, now: datetime) -> None:
         """List everything once."""
@@ -187,13 +168,8 @@ class _Session:
 
         self._publisher = open_publisher(self._workspace)
         live = self._publisher.all_live()
-        self._live = {value: one for value, one in live.items() if one.run_id is not None}
-        self._replaced: ReplacedResults | None = None
-        self._evaluations = list_all_evaluations(self._workspace.state)
-
-        self._digests = self._file_digests()
-        self._known = recall_labels(self._workspace.state)
-        self._known_before = dict(self._known)
+        published = {value: one for value, one in live.items() if one.run_id is not None}
+        self.work = EvaluationWork(self._workspace, self._files, published, now)
 
     def has_label_files(self) -> bool:
         """Whether there are files of labels.
@@ -203,7 +179,7 @@ class _Session:
         """
         if self._files.files:
             return True
-        if not self._evaluations:
+        if not self.work.has_evaluations():
             return False
 
         raise LabelError(
@@ -213,80 +189,20 @@ class _Session:
             next_step="check labels.uri, and whether its place can be reached; nothing was changed",
         )
 
-    def choose(self, start: Value, end: Value) -> tuple[list[Value], list[Value]]:
-        """The partitions whose labels must be read, and those that are unchanged, both in order."""
-        pattern = self._job.input.partition_format
-        pending: list[Value] = []
-        unchanged: list[Value] = []
-
-        for value in sorted(self._live, key=lambda value: order_of(value, pattern)):
-            place = order_of(value, pattern)
-            is_before = start is not None and place < order_of(start, pattern)
-
-            if is_before or (end is not None and place > order_of(end, pattern)):
-                continue
-
-            known = self._known.get(self._workspace.folder(value))
-            is_read = known is not None and known.files == self._digests[value]
-
-            if is_read and known is not None and self._is_done(value, known.content):
-                unchanged.append(value)
-            else:
-                pending.append(value)
-
-        return pending, unchanged
-
     def choose_run(self, run_id: str) -> list[Value]:
         """The partition of a run. If readers see another run's results, this one's are taken."""
         manifest = find_published_run(self._workspace, run_id)
-        value, live = manifest.partition, self._live.get(manifest.partition)
+        live = self.work.live.get(manifest.partition)
 
         if live is None or live.run_id != manifest.result_id:
-            self._replaced = find_replaced(self._workspace, self._publisher, manifest)
-            self._live[value] = self._replaced.live
-            self._digests = self._file_digests()
+            self.work.take_replaced(find_replaced(self._workspace, self._publisher, manifest))
 
-        return [value]
-
-    def note_digest(self, value: Value, rows: "pl.DataFrame") -> bool:
-        """Note the digest of a partition's labels. Returns whether they need an evaluation."""
-        content, is_done = self._compare_digests(value, rows)
-        self._known[self._workspace.folder(value)] = KnownLabels(self._digests[value], content)
-        return not is_done
-
-    def _compare_digests(self, value: Value, rows: "pl.DataFrame") -> tuple[str, bool]:
-        """The digest of a partition's labels, and whether the newest record is of it.
-
-        A record that was made before digests were independent of libraries has the older digest,
-        which then stays the partition's until its labels change.
-        """
-        from nightscore.monitoring.performance.label_digest import (
-            content_digest,
-            old_content_digest,
-        )
-
-        content = content_digest(rows)
-        if self._is_done(value, content):
-            return content, True
-
-        if not self._newest_number(self._workspace.folder(value)):
-            return content, False
-
-        older = old_content_digest(rows)
-        if self._is_done(value, older):
-            return older, True
-
-        return content, False
-
-    def save_digests(self) -> None:
-        """Save the digests for the next call, which reads only labels that have changed."""
-        is_of_published = self._replaced is None
-        if is_of_published and self._known != self._known_before:
-            remember_labels(self._workspace.state, self._known)
+        return [manifest.partition]
 
     def reading(self) -> PartitionReading:
         """A reader of the labels and the predictions."""
-        return PartitionReading(self._workspace, self._files, self._live, self._replaced)
+        work = self.work
+        return PartitionReading(self._workspace, self._files, work.live, work.replaced)
 
     def evaluate(
         self, value: Value, labels: "PartitionLabels", outcomes: "PartitionOutcomes"
@@ -295,12 +211,12 @@ class _Session:
         from nightscore.monitoring.performance.label_partitions import time_of
         from nightscore.monitoring.performance.metrics_table import metrics_table
 
-        job, folder = self._job, self._workspace.folder(value)
-        run_id = self._live[value].run_id or ""
+        job, work = self._job, self.work
+        run_id = work.live[value].run_id or ""
         since = time_of(value, job.input.partition_format, run_id)
         realised = outcomes.compare(labels, since, self._now)
         self._check_still_live(value)
-        known = self._known[folder]
+        known = work.labels_of(value)
         model = outcomes.manifest.model if outcomes.manifest is not None else None
 
         record = EvaluationRecord(
@@ -309,19 +225,19 @@ class _Session:
             partition_key=job.input.partition_key,
             partition=value,
             run_id=run_id,
-            is_replaced=self._is_replaced(value),
+            is_replaced=work.is_replaced(value),
             model_name=model.name if model else "",
             model_version=model.version if model else "",
             made_at=self._now,
             engine=installed_version("nightscore"),
-            number=self._newest_number(folder) + 1,
-            work=self._work(value, known.content),
+            number=work.newest_number(value) + 1,
+            work=work.digest(value, known.content),
             task=realised.measuring.task,
             threshold=realised.measuring.threshold,
             values=realised.measuring.values,
             classes=tuple(realised.measuring.classes),
             has_probabilities=realised.measuring.has_probabilities,
-            is_matured=self._is_matured(value),
+            is_matured=work.is_matured(value),
             labels=LabelsRecord(
                 uri=self._files.uri,
                 n_files=len(self._files.of(value)),
@@ -346,69 +262,13 @@ class _Session:
 
         A table keeps the files of replaced runs. Elsewhere one object is replaced by the next one.
         """
-        if self._is_replaced(value) or format_of(self._job).seal is None:
+        if self.work.is_replaced(value) or format_of(self._job).seal is None:
             return
 
         live = self._publisher.live(value)
-        if live is None or live.run_id != self._live[value].run_id:
+        if live is None or live.run_id != self.work.live[value].run_id:
             raise LabelError(
                 "It was published again while it was evaluated.",
                 self._workspace.predictions.locate_url(self._workspace.folder(value)),
                 next_step="evaluate again",
             )
-
-    def _is_done(self, value: Value, content: str) -> bool:
-        """Whether the newest record is of these labels, run and settings.
-
-        Of a partition's results as they are published, or else of the run.
-        """
-        done = self._evaluations.get(self._workspace.folder(value), [])
-        if self._is_replaced(value):
-            done = [file for file in done if file.run_id == self._live[value].run_id]
-        else:
-            done = [file for file in done if not file.is_replaced]
-
-        return bool(done) and done[-1].work == self._work(value, content)
-
-    def _is_replaced(self, value: Value) -> bool:
-        return self._replaced is not None and self._replaced.value == value
-
-    def _newest_number(self, folder: str) -> int:
-        done: Sequence[EvaluationFile] = self._evaluations.get(folder, [])
-        return done[-1].number if done else 0
-
-    def _work(self, value: Value, content: str) -> str:
-        """A digest of all that decides what a record says: run, labels, age and settings."""
-        parts = [self._live[value].run_id, content, self._is_matured(value), self._settings]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-    @cached_property
-    def _settings(self) -> str:
-        """The settings of the job that decide what a record says."""
-        labels = labels_of(self._job).model_dump(
-            mode="json", exclude={"uri", "storage_options"}, exclude_defaults=True
-        )
-        job = self._job
-        decision = job.decision.model_dump(mode="json")
-        parts = [EVALUATION_VERSION, labels, decision, job.keys.columns, job.drift.segments]
-        return json.dumps(parts, sort_keys=True)
-
-    def _is_matured(self, value: Value) -> bool:
-        from nightscore.monitoring.performance.label_partitions import time_of
-
-        run_id = self._live[value].run_id or ""
-        since = time_of(value, self._job.input.partition_format, run_id)
-        return self._now - since >= labels_of(self._job).time_to_mature
-
-    def _file_digests(self) -> dict[Value, str]:
-        """For each partition a digest of the files that may have labels of it.
-
-        Labels without a partition are found by the keys of all partitions.
-        """
-        digests = self._files.digests(list(self._live))
-        if labels_of(self._job).partition is not None:
-            return digests
-
-        runs = sorted(live.run_id or "" for live in self._live.values())
-        of_runs = hashlib.sha256(json.dumps(runs).encode()).hexdigest()[:16]
-        return {value: f"{digest}-{of_runs}" for value, digest in digests.items()}

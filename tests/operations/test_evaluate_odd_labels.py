@@ -82,7 +82,7 @@ def test_an_object_that_is_replaced_while_it_is_read_is_not_recorded(
     for n, day in enumerate(DAYS):
         publish(job, day, rows, n=n)
     write_labels(bare_lake, pl.concat(labels_of(rows, day) for day in DAYS))
-    note_digest = module._Session.note_digest
+    note_digest = module.EvaluationWork.note_digest
 
     def publish_then_note(session: Any, value: str, labels: pl.DataFrame) -> bool:
         if value == DAYS[1]:
@@ -90,7 +90,7 @@ def test_an_object_that_is_replaced_while_it_is_read_is_not_recorded(
         return note_digest(session, value, labels)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module._Session, "note_digest", publish_then_note)
+        patch.setattr(module.EvaluationWork, "note_digest", publish_then_note)
         done = evaluate(job, NOW)
     assert [record.partition for record in done.records] == [DAYS[0], DAYS[2]]
     assert done.problems == (f"{DAYS[1]}: It was published again while it was evaluated.",)
