@@ -50,8 +50,7 @@ def evaluation_message(done: Evaluation, judged: Sequence[JudgedEvaluation] = ()
 
     if done.problems:
         parts.append(f"{len(done.problems)} could not be evaluated")
-    if done.n_elsewhere:
-        parts.append(done.describe_elsewhere())
+    parts += filter(None, (done.describe_orphans(), done.describe_others()))
 
     for severity in ("critical", "warning"):
         worse = [show_value(one.record.partition) for one in judged if one.severity == severity]

@@ -1,6 +1,6 @@
 """Compares published predictions with the labels that have become known."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from nightscore.schemas.partition import order_of, show_value
 from nightscore.schemas.text import counted
 
 if TYPE_CHECKING:
-    from nightscore.monitoring.performance.label_partitions import PartitionLabels
+    from nightscore.monitoring.performance.label_partitions import LabelPartitions, PartitionLabels
     from nightscore.monitoring.performance.partition_outcomes import PartitionOutcomes
 
 MAX_NAMED = 3
@@ -36,23 +36,43 @@ class Evaluation:
     """New ones, in the order of their partitions."""
     unchanged: tuple[str, ...] = ()
     """Partitions whose predictions and labels are those of their newest record."""
-    n_elsewhere: int = 0
-    """Labels of partitions or keys that are not published, among those that were read."""
-    unpublished: tuple[str, ...] = ()
-    """Some of these partitions, those with most labels first, as the labels spell them."""
+    n_orphans: int | None = None
+    """Labels of evaluated partitions without a published prediction. Where labels name no
+    partition, also those of keys that no partition has published. None: no labels were read."""
+    n_of_others: int | None = None
+    """Labels of partitions that are not published. They are compared with nothing, and are no
+    orphans. None: no labels were read."""
+    n_others: int | None = None
+    """How many partitions these are."""
+    others: tuple[str, ...] = ()
+    """Some of them, those with most labels first, as the labels spell them."""
     has_label_files: bool = True
     """There are files of labels. Before the first one comes nothing is compared."""
     problems: tuple[str, ...] = ()
     """Why some partitions could not be evaluated. The others were."""
     labels_uri: str = ""
 
-    def describe_elsewhere(self) -> str:
-        """How many labels have no prediction, and of which partitions they are."""
-        have = "has" if self.n_elsewhere == 1 else "have"
-        text = f"{counted(self.n_elsewhere, 'label')} {have} no published prediction"
-        if not self.unpublished:
-            return text
-        return f"{text}: the labels' partitions {', '.join(self.unpublished)} are not published"
+    def describe_orphans(self) -> str:
+        """How many labels have no prediction. Empty: none is known to have none."""
+        if not self.n_orphans:
+            return ""
+
+        have = "has" if self.n_orphans == 1 else "have"
+        return f"{counted(self.n_orphans, 'label')} {have} no published prediction"
+
+    def describe_others(self) -> str:
+        """Which partitions have labels, but no predictions. Empty: none is known."""
+        if not self.n_others or not self.n_of_others:
+            return ""
+
+        labels = counted(self.n_of_others, "label")
+        are = "is" if self.n_of_others == 1 else "are"
+        which = "which is" if self.n_others == 1 else "which are"
+        partitions = f"{counted(self.n_others, 'other partition')}, {which} not published,"
+
+        n_more = self.n_others - len(self.others)
+        named = ", ".join(self.others) + (f" and {n_more:,} more" if n_more else "")
+        return f"{labels} of {partitions} {are} not counted: {named}"
 
     def check(self) -> None:
         """Raise what kept partitions from being evaluated.
@@ -115,8 +135,7 @@ def evaluate(
 
     records: list[EvaluationRecord] = []
     problems: list[str] = []
-    n_elsewhere = 0
-    unpublished: tuple[str, ...] = ()
+    read: LabelPartitions | None = None
 
     if pending:
         reading = session.reading()
@@ -130,21 +149,32 @@ def evaluate(
                 records.append(session.evaluate(value, own_labels, outcomes))
             except LabelError as error:
                 problems.append(_problem(value, error))
-        n_elsewhere = reading.partitions.n_elsewhere
-        most = reading.partitions.unpublished.most_common(MAX_NAMED)
-        unpublished = tuple(show_value(value) for value, _ in most)
+        read = reading.partitions
         session.work.save_digests()
 
     pattern = job.input.partition_format
     records.sort(key=lambda record: order_of(record.partition, pattern))
 
-    return Evaluation(
+    done = Evaluation(
         records=tuple(records),
         unchanged=tuple(show_value(value) for value in unchanged),
-        n_elsewhere=n_elsewhere,
-        unpublished=unpublished,
         problems=tuple(problems),
         labels_uri=labels.uri,
+    )
+    return done if read is None else _with_counts(done, read)
+
+
+def _with_counts(done: Evaluation, read: "LabelPartitions") -> Evaluation:
+    """The evaluation with the numbers of labels that have no prediction."""
+    n_orphans = sum(record.counts.orphans for record in done.records)
+    most = read.unpublished.most_common(MAX_NAMED)
+
+    return replace(
+        done,
+        n_orphans=n_orphans + read.n_unassigned,
+        n_of_others=read.unpublished.total(),
+        n_others=len(read.unpublished),
+        others=tuple(show_value(value) for value, _ in most),
     )
 
 

@@ -344,7 +344,7 @@ def test_labels_in_folders_of_their_days(bare_lake: Lake) -> None:
 
     done = evaluate(job, NOW)
     assert [record.counts.labelled for record in done.records] == [200, 200, 0]
-    assert done.n_elsewhere == 200
+    assert (done.n_orphans, done.n_of_others, done.n_others) == (0, 200, 1)
 
     write_labels(bare_lake, labels_of(rows[DAYS[2]], DAYS[2]).drop("ds"), f"ds={DAYS[2]}/x.parquet")
     assert [record.partition for record in evaluate(job, NOW).records] == [DAYS[2]]
@@ -543,7 +543,7 @@ def test_labels_without_a_partition(bare_lake: Lake) -> None:
 
     done = evaluate(job, NOW)
     assert [record.counts.labelled for record in done.records] == [50, 50, 50]
-    assert done.n_elsewhere == 1
+    assert (done.n_orphans, done.n_of_others) == (1, 0)
     assert evaluate(job, NOW).records == ()
 
     publish(job, "2024-03-04", predictions(10, first_id=100), n=9)
@@ -565,7 +565,7 @@ def test_labels_of_the_latest_prediction_before(bare_lake: Lake) -> None:
 
     done = evaluate(job, NOW)
     assert [record.counts.labelled for record in done.records] == [1, 1, 1]
-    assert done.n_elsewhere == 1, "observed before any prediction"
+    assert done.n_orphans == 1, "observed before any prediction"
 
 
 def test_quarantined_rows_and_rows_that_were_acted_on(bare_lake: Lake) -> None:
@@ -682,7 +682,11 @@ def test_by_command(bare_lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixtu
     document = json.loads(call("evaluate", str(path), "--json"))
     assert [record["partition"] for record in document["evaluated"]] == [DAYS[0]]
     assert document["unchanged"] == [DAYS[1], DAYS[2]]
+    assert (document["labels_without_prediction"], document["labels_of_other_partitions"]) == (0, 0)
     assert "3 partitions have no new predictions or labels" in call("evaluate", str(path))
+    unread = json.loads(call("evaluate", str(path), "--json"))
+    assert unread["labels_without_prediction"] is None, "nothing was read"
+    assert unread["labels_of_other_partitions"] is None
 
     assert call("history", str(path), "roc_auc").count("2024-03-0") == 3
     assert call("history", str(path), "AUC") == call("history", str(path), "roc_auc")

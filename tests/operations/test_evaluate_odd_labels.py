@@ -12,6 +12,7 @@ import pytest
 import nightscore.operations.evaluate as module
 from nightscore.cli.commands.evaluate import _print
 from nightscore.errors import LabelError
+from nightscore.flows.ui.evaluation_page import evaluation_message
 from nightscore.monitoring.performance import label_rows
 from nightscore.monitoring.performance.column_kinds import ColumnKind, kind_of
 from nightscore.monitoring.performance.label_partitions import time_of
@@ -70,7 +71,29 @@ def test_partitions_of_labels_that_are_not_published_are_named(
         write_labels(bare_lake, labels.with_columns(ds=pl.lit(20240301)))
 
     _print(job, evaluate(job, NOW))
-    assert "the labels' partitions 20240301 are not published" in capsys.readouterr().out
+    text = " ".join(capsys.readouterr().out.split())
+    said = "100 labels of 1 other partition, which is not published, are not counted: 20240301."
+    assert said in text
+    assert "no published prediction" not in text
+
+
+def test_orphans_are_of_evaluated_partitions(bare_lake: Lake) -> None:
+    """Labels of a year, of which one day is published: they are no orphans, and are told apart."""
+    job = labelled_job(bare_lake)
+    publish(job, DAY, predictions(100))
+    labels = labels_of(predictions(104), DAY)
+    others = [labels_of(predictions(10), f"2023-03-{n:02}") for n in range(1, 11)]
+    write_labels(bare_lake, pl.concat([labels, *others]))
+
+    done = evaluate(job, NOW)
+    assert (done.n_orphans, done.n_of_others, done.n_others) == (4, 100, 10)
+    assert done.describe_orphans() == "4 labels have no published prediction"
+    assert done.describe_others().startswith(
+        "100 labels of 10 other partitions, which are not published, are not counted: 2023-03-"
+    )
+    assert done.describe_others().endswith(" and 7 more")
+    assert done.describe_orphans() in evaluation_message(done)
+    assert done.describe_others() in evaluation_message(done)
 
 
 def test_an_object_that_is_replaced_while_it_is_read_is_not_recorded(

@@ -39,8 +39,10 @@ def evaluate_command(
             {
                 "evaluated": [json.loads(record.model_dump_json()) for record in done.records],
                 "unchanged": done.unchanged,
-                "labels_without_prediction": done.n_elsewhere,
-                "partitions_without_prediction": done.unpublished,
+                "labels_without_prediction": done.n_orphans,
+                "labels_of_other_partitions": done.n_of_others,
+                "n_other_partitions": done.n_others,
+                "partitions_without_prediction": done.others,
                 "problems": done.problems,
             }
         )
@@ -69,8 +71,8 @@ def _print(spec: ScoringJob, done: Evaluation) -> None:
         out.print(f"{counted(n_unchanged, 'partition')} {are} no new predictions or labels.")
     elif not done.records and not done.problems:
         out.print("Nothing is published in this range.")
-    if done.n_elsewhere:
-        out.print(f"{done.describe_elsewhere()}.")
+    for text in filter(None, (done.describe_orphans(), done.describe_others())):
+        out.print(f"{text}.")
     if (done.records or n_unchanged) and not replaced:
         out.print(f"Beside what was estimated: {spec.command('performance')}")
 

@@ -52,10 +52,10 @@ class LabelPartitions:
         """
         self._rows, self._files = rows, files
         self._published = published
-        self.n_elsewhere = 0
-        """Labels of partitions, or of keys, that are not published. Known once all are read."""
         self.unpublished: Counter[Value] = Counter()
-        """Labels of each partition that is not published."""
+        """Labels of each partition that is not published. Known once all are read."""
+        self.n_unassigned = 0
+        """Labels that name no partition, and whose key no partition has published."""
 
     def by_folder(self, values: Sequence[Value]) -> Iterator[tuple[Value, PartitionLabels]]:
         """Labels whose files are in the folders of their partitions, one partition at a time."""
@@ -69,8 +69,6 @@ class LabelPartitions:
             partition = self._files.partition_of(file)
             if partition not in self._published:
                 self.unpublished[partition] += self._rows.n_rows_of(file)
-
-        self.n_elsewhere = self.unpublished.total()
 
     def by_column(self, values: Sequence[Value]) -> Iterator[tuple[Value, PartitionLabels]]:
         """Labels that name their partition in a column."""
@@ -97,7 +95,6 @@ class LabelPartitions:
                 is_published = pl.col(PARTITION).is_in(published.implode(), nulls_equal=True)
                 counts = batch.filter(~is_published)[PARTITION].value_counts(name="n")
                 self.unpublished.update(dict(counts.iter_rows()))
-                self.n_elsewhere = self.unpublished.total()
 
         for value in values:
             yield value, PartitionLabels(divided.pop(value))
@@ -200,7 +197,7 @@ class LabelPartitions:
 
             yield value, PartitionLabels(own)
 
-        self.n_elsewhere = unassigned.height
+        self.n_unassigned = unassigned.height
 
 
 class _DividedRows:
