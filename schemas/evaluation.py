@@ -103,12 +103,17 @@ class EvaluationRecord(VersionedRecord):
     counts: OutcomeCounts = OutcomeCounts()
     coverage: tuple[CoverageRecord, ...] = ()
     """By age, if the job's labels have `known_at`."""
+    selection: float | None = None
+    """How far the scores of the labelled rows are from those of all rows, if they are a selection
+    by score: the largest difference of the two distribution functions, from 0 to 1. None: they are
+    none, or the record is from before this was stored."""
     metrics: tuple[MetricRecord, ...] = ()
     """Of the labelled rows, each counted once."""
     weighted: tuple[MetricRecord, ...] = ()
-    """The same metrics of a partition that has not matured, with its labelled rows weighted by
-    score to stand for all of its rows. Never compared with those of complete labels. Empty: all
-    rows are labelled, or a note says why there are none."""
+    """The same metrics of a partition that has not matured, or whose labelled rows are a selection,
+    with these weighted by score to stand for all of its rows. Never compared with those of complete
+    labels. Empty: all rows are labelled or like those that are, or a note says why there are none.
+    """
     confusion: ConfusionRecord | None = None
     """Of a binary model, at the threshold."""
     calibration: tuple[CalibrationBinRecord, ...] = ()
@@ -121,6 +126,11 @@ class EvaluationRecord(VersionedRecord):
     """Path of the scores and labels below the state folder. Empty: there are none."""
     table: str = ""
     """Path of the metrics as a table below the state folder. Empty: there is none."""
+
+    @property
+    def is_complete(self) -> bool:
+        """It has matured, and its labels are no selection by score: metrics stand for all rows."""
+        return self.is_matured and self.selection is None
 
     def metric(self, name: str) -> MetricRecord | None:
         """The metric of this name. None: it was not computed."""

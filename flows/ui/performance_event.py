@@ -148,7 +148,8 @@ def _line(change: JudgedEvaluation) -> str:
     state = "resolved" if is_resolved(change) else change.severity
     partition, metric = show_value(change.record.partition), change.metric
     found = f"{metric.name} {show_realised(metric)} of {counted(metric.n, 'labelled row')}"
-    return f"• {partition}: {state} (was {change.was}). {found}, expected {change.expected}"
+    note = f"; {change.note}" if change.note else ""
+    return f"• {partition}: {state} (was {change.was}). {found}, expected {change.expected}{note}"
 
 
 def _fields(change: JudgedEvaluation) -> dict[str, object]:
@@ -164,4 +165,5 @@ def _fields(change: JudgedEvaluation) -> dict[str, object]:
         "high": metric.high,
         "rows": metric.n,
         "expected": change.expected,
+        "note": change.note,
     }

@@ -12,6 +12,7 @@ from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import show_value
 from nightscore.schemas.performance import MetricRecord
+from nightscore.schemas.text import counted
 
 
 def print_records(
@@ -61,12 +62,12 @@ def _row(record: EvaluationRecord, names: Sequence[str]) -> dict[str, str]:
 
 
 def _total_row(records: Sequence[EvaluationRecord]) -> dict[str, str]:
-    """The rows of all matured partitions."""
-    n_matured, n_rows, n_labelled = 0, 0, 0
+    """The rows of all matured partitions whose labels are no selection by score."""
+    n_complete, n_rows, n_labelled = 0, 0, 0
 
     for record in records:
-        if record.is_matured:
-            n_matured += 1
+        if record.is_complete:
+            n_complete += 1
             n_rows += record.counts.predictions
             n_labelled += record.counts.labelled + record.counts.acted_on
 
@@ -74,8 +75,21 @@ def _total_row(records: Sequence[EvaluationRecord]) -> dict[str, str]:
         "partition": "all",
         "rows": f"{n_rows:,}",
         "labelled": f"{n_labelled / n_rows:.1%}" if n_rows else "",
-        "notes": "" if n_matured == len(records) else f"{n_matured} matured partitions",
+        "notes": "" if n_complete == len(records) else _left_out(records, n_complete),
     }
+
+
+def _left_out(records: Sequence[EvaluationRecord], n_complete: int) -> str:
+    """Of which partitions the rows are, and why not of the others."""
+    n_early = sum(not record.is_matured for record in records)
+    n_selections = len(records) - n_complete - n_early
+
+    left_out = []
+    if n_early:
+        left_out.append(f"{n_early:,} not matured")
+    if n_selections:
+        left_out.append(f"{n_selections:,} with a selection by score")
+    return f"{counted(n_complete, 'matured partition')}; left out: {', '.join(left_out)}"
 
 
 def print_judged(judged: Sequence[JudgedEvaluation]) -> None:
@@ -89,21 +103,22 @@ def print_judged(judged: Sequence[JudgedEvaluation]) -> None:
 
         partition = show_value(one.record.partition)
         found = f"{one.metric.name} {show_realised(one.metric)}"
-        out.print(f"{partition} is {one.severity}: {found}; expected {one.expected}.")
+        note = f" ({one.note})" if one.note else ""
+        out.print(f"{partition} is {one.severity}: {found}; expected {one.expected}{note}.")
 
     if judged and not is_worse:
         out.print(f"{judged[-1].metric.name} is within the bound of gates.estimated.")
 
 
 def _weighted_row(record: EvaluationRecord, names: Sequence[str]) -> dict[str, str]:
-    """The same metrics of early labels, weighted by score."""
+    """The same metrics of early labels or of a selection, weighted by score."""
     by_name = {metric.name: metric for metric in record.weighted}
     return {
         "partition": f"{show_value(record.partition)}, weighted",
         "rows": "",
         "labelled": "",
         **{name: show_realised(by_name.get(name)) for name in names},
-        "notes": "early labels, weighted by score to stand for all rows",
+        "notes": "labelled rows, weighted by score to stand for all rows",
     }
 
 

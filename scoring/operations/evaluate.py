@@ -276,6 +276,7 @@ class _Session:
             ),
             counts=realised.counts,
             coverage=realised.coverage,
+            selection=realised.selection,
             metrics=realised.metrics,
             weighted=realised.weighted,
             confusion=realised.confusion,

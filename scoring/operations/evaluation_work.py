@@ -24,7 +24,7 @@ from nightscore.schemas.partition import order_of
 if TYPE_CHECKING:
     import polars as pl
 
-EVALUATION_VERSION = "2"
+EVALUATION_VERSION = "3"
 """Part of the digest of an evaluation's work. Raised when the same labels give other records."""
 
 

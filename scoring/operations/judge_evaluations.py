@@ -14,6 +14,7 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import order_of
 from nightscore.schemas.performance import MetricRecord
 
+OF_SELECTION = "a warning at most: its labelled rows are a selection by score"
 LOOK_BACK = 30
 """Partitions before that are looked at for one that could be judged."""
 
@@ -31,6 +32,8 @@ class JudgedEvaluation:
     the band reaches what is allowed, or there is none. `ok`: neither."""
     was: Severity
     """By the partition's own evaluation before, else by the nearest partition before it."""
+    note: str = ""
+    """Why it is judged with care. Empty: its labels stand for all rows."""
 
 
 def judge_evaluations(
@@ -40,6 +43,10 @@ def judge_evaluations(
 
     Partitions that are not matured are left out: their labels are a selection. So are those whose
     metric is not known. Without `gates.estimated` nothing is judged.
+
+    If the labelled rows of a matured partition are a selection by score, its weighted metric is
+    judged, where there is one, and a warning is the worst that it can be. If that metric is within
+    the bound, the partition is left out: it shows no more than that.
 
     Args:
         job: Whose evaluations.
@@ -68,6 +75,7 @@ def judge_evaluations(
                 expected=expected,
                 severity=severity,
                 was=history.severity_before(record),
+                note="" if record.is_complete else OF_SELECTION,
             )
         )
 
@@ -86,7 +94,7 @@ class _History:
     def judge(self, record: EvaluationRecord) -> tuple[MetricRecord, str, Severity] | None:
         """The metric, its bound in words, and how severe it is; None: it cannot be judged."""
         gate = self._gate
-        metric = record.metric(gate.metric)
+        metric = _judged_metric(record, gate.metric)
         if metric is None or metric.value is None or not record.is_matured:
             return None
 
@@ -95,6 +103,11 @@ class _History:
             return None
 
         severity = _severity(metric, metric.value, bound, less_is_better=gate.less_is_better)
+        if not record.is_complete:
+            if severity == "ok":
+                return None
+            severity = "warning"
+
         return metric, f"{gate.metric} of {words}", severity
 
     def severity_before(self, record: EvaluationRecord) -> Severity:
@@ -129,6 +142,16 @@ class _History:
 
         values = {metric.name: metric.value for metric in manifest.estimate.baseline}
         return values.get(self._gate.metric)
+
+
+def _judged_metric(record: EvaluationRecord, name: str) -> MetricRecord | None:
+    """The metric of the labelled rows; of a selection weighted by score, if that is known."""
+    if not record.is_complete:
+        for metric in record.weighted:
+            if metric.name == name and metric.value is not None:
+                return metric
+
+    return record.metric(name)
 
 
 def _severity(

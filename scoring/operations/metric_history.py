@@ -70,11 +70,13 @@ def metric_history(
 
 
 def measure_together(job: ScoringJob, records: Sequence[EvaluationRecord]) -> list[MetricRecord]:
-    """The metrics of the rows of several evaluations together; early ones are left out.
+    """The metrics of the rows of several evaluations together.
+
+    Early ones and selections by score are left out.
 
     They equal those of the rows joined at once, whichever days are added up.
     """
     from nightscore.monitoring.performance.stored_outcomes import measure_stored
 
-    matured = [record for record in records if record.is_matured]
-    return measure_stored(Workspace(job).state, matured)
+    complete = [record for record in records if record.is_complete]
+    return measure_stored(Workspace(job).state, complete)

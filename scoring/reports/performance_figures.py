@@ -28,7 +28,7 @@ class PerformanceRow:
     estimated: str
     realised: str
     error: str
-    """Estimated minus realised."""
+    """Estimated minus realised. Empty: one is not known, or labels do not stand for all rows."""
     labelled: str
     """Share of the predictions whose label is known."""
     note: str
@@ -83,12 +83,14 @@ def _row(partition: PartitionPerformance, name: str) -> PerformanceRow:
 
     if truth is not None and not partition.is_matured:
         notes.append("more labels are to come")
+    if truth is not None and partition.is_matured and partition.is_selection:
+        notes.append("not compared: the labelled rows are a selection by score")
 
     return PerformanceRow(
         partition=partition.partition,
         estimated="" if estimate is None else show_metric(estimate),
         realised="" if truth is None else show_metric(truth),
-        error=_show_error(estimate, truth),
+        error=_show_error(estimate, truth) if partition.is_comparable else "",
         labelled=show_share(partition.labelled_share),
         note="; ".join(note for note in notes if note),
     )

@@ -80,6 +80,7 @@ def _drawing(partitions: Sequence[PartitionPerformance], name: str) -> Callable[
     realised = _series([partition.realised for partition in partitions], name)
     baseline = _series([partition.baseline for partition in partitions], name)
     is_matured = np.array([partition.is_matured for partition in partitions])
+    is_comparable = np.array([partition.is_comparable for partition in partitions])
 
     def draw(figure: Any) -> None:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -89,7 +90,7 @@ def _drawing(partitions: Sequence[PartitionPerformance], name: str) -> Callable[
         above.set_ylabel(LABELS.get(name, name), fontsize=7.5, color=TEXT)
         above.locator_params(axis="y", nbins=5)
 
-        _draw_errors(below, estimated.values - realised.values, is_matured)
+        _draw_errors(below, estimated.values - realised.values, is_comparable)
         label_dates(below, [partition.partition for partition in partitions])
         below.set_xlim(-0.6, len(partitions) - 0.4)
 
@@ -141,8 +142,8 @@ def _draw_outcomes(axes: Any, realised: _Series, is_matured: Any) -> None:
         )
 
 
-def _draw_errors(axes: Any, errors: Floats, is_matured: Any) -> None:
-    known = is_matured & np.isfinite(errors)
+def _draw_errors(axes: Any, errors: Floats, is_comparable: Any) -> None:
+    known = is_comparable & np.isfinite(errors)
     axes.bar(np.flatnonzero(known), errors[known], width=0.5, color=CURRENT)
     axes.axhline(0, color=AXIS, linewidth=0.8)
     axes.set_ylabel("error", fontsize=7.5, color=TEXT)

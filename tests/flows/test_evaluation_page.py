@@ -62,5 +62,8 @@ def test_without_any_metric_the_page_says_so() -> None:
     rmse = MetricRecord(name="rmse", value=12.5, low=11.0, high=14.0, n=90)
     expected = replace(empty, estimated=(rmse,))
     page = performance_markdown("late", [expected])
-    assert "**RMSE**: No partition has both an estimate and all its labels yet." in page
+    assert (
+        "**RMSE**: No partition has both an estimate and labels that stand for all its rows yet."
+        in page
+    )
     assert picture_of(page)

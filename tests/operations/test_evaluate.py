@@ -298,9 +298,20 @@ def test_early_labels_are_weighted_by_score(
     print_records(job, [record], [])
     assert f"{DAY}, weighted" in capsys.readouterr().out
 
-    # Once the partition has matured, there is one kind of metrics.
-    (record,) = evaluate(job, NOW).records
-    assert record.weighted == ()
+    # Once the partition has matured, a selection is weighted all the same, and is in no sum.
+    (matured,) = evaluate(job, NOW).records
+    assert matured.weighted == record.weighted
+    assert matured.selection is not None
+    assert matured.selection > 0.2
+    assert not matured.is_complete
+    assert measure_together(job, [matured]) == []
+    print_records(job, [matured], [])
+    assert f"{DAY}, weighted" in capsys.readouterr().out
+
+    # With all labels there is one kind of metrics.
+    write_labels(bare_lake, labels)
+    (whole,) = evaluate(job, NOW).records
+    assert (whole.weighted, whole.selection, whole.is_complete) == ((), None, True)
 
 
 @pytest.mark.parametrize(("n_labelled", "note"), [(10, "fewer than 20 rows"), (100, "")])

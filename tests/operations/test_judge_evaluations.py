@@ -104,6 +104,27 @@ def test_early_labels_unknown_metrics_and_jobs_without_bounds_are_not_judged(
     assert judge_evaluations(labelled_job(bare_lake), [bad]) == []
 
 
+WEIGHTED = (MetricRecord(name="roc_auc", value=0.6, low=0.55, high=0.65, n=100),)
+
+
+def test_a_selection_by_score_is_a_warning_at_most(bare_lake: Lake) -> None:
+    job = labelled_job(bare_lake, gates=BOUND)
+    bad = recorded(job, DAYS[0], BAD, selection=0.2)
+    weighted = recorded(job, DAYS[1], GOOD, selection=0.2, weighted=WEIGHTED)
+    good = recorded(job, DAYS[2], GOOD, selection=0.2)
+    whole = recorded(job, DAYS[3], BAD)
+
+    judged = judge_evaluations(job, [bad, weighted, good, whole])
+    assert [(one.record.partition, one.severity, one.was) for one in judged] == [
+        (DAYS[0], "warning", "ok"),
+        (DAYS[1], "warning", "warning"),
+        (DAYS[3], "critical", "warning"),
+    ]
+    assert judged[1].metric.value == 0.6, "the weighted one"
+    assert "selection by score" in judged[0].note
+    assert judged[2].note == ""
+
+
 def test_a_drop_is_measured_from_the_baseline_of_the_run(bare_lake: Lake) -> None:
     job = labelled_job(bare_lake, gates={"estimated": {"metric": "roc_auc", "max_drop": 0.1}})
     new = [recorded(job, day, UNSURE) for day in DAYS[:2]]

@@ -122,7 +122,10 @@ def test_past_partitions_are_estimated_once_the_baseline_has_labels(
     (manifest,) = run_history(job, DAYS[1], everything=False)
     before_labels = read_report(job, manifest, own.cache)
     assert "<h2>Performance</h2>" in before_labels
-    assert "No partition has both an estimate and all its labels yet" in before_labels
+    assert (
+        "No partition has both an estimate and labels that stand for all its rows yet"
+        in before_labels
+    )
 
     evaluate(job, datetime(2024, 3, 20, tzinfo=UTC)).check()
     with_labels = read_report(job, manifest, own.cache)

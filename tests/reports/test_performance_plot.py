@@ -58,12 +58,26 @@ def test_the_estimator_s_own_record_is_told() -> None:
         "-0.010",
         "+0.090, outside of the band",
         "",
-        "-0.010",
+        "",
         "",
     ]
     assert plot.figures.rows[2].estimated == "not known"
     assert "one class only" in plot.figures.rows[2].note
     assert plot.figures.rows[3].note == "more labels are to come"
+
+
+def test_selections_by_score_are_left_out_of_the_record() -> None:
+    selection = replace(partition("2026-11-30", 0.7, 0.4), is_selection=True)
+    (plot,) = draw_performance([*DAYS, selection], ("roc_auc",))
+    assert plot.figures.record == (
+        "1 of 2 matured partitions came true within the band; estimates were off by 0.050 on "
+        "average, on balance 0.040 too high. Left out as selections by score: 1 partition."
+    )
+    row = plot.figures.rows[-1]
+    assert (row.error, row.note) == (
+        "",
+        "not compared: the labelled rows are a selection by score",
+    )
 
 
 def test_it_is_drawn_in_the_colours_of_the_page() -> None:
@@ -80,7 +94,10 @@ def test_it_is_drawn_in_the_colours_of_the_page() -> None:
 def test_without_labels_or_without_estimates_the_rest_is_drawn() -> None:
     unlabelled = [replace(day, realised=(), is_matured=False) for day in DAYS]
     (plot,) = draw_performance(unlabelled, ("roc_auc",))
-    assert plot.figures.record == "No partition has both an estimate and all its labels yet."
+    assert (
+        plot.figures.record
+        == "No partition has both an estimate and labels that stand for all its rows yet."
+    )
     assert "came true" not in plot.figures.alternative
 
     outcome = metric("rmse", 12.5)

@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nightscore.arrow.parsing.files import read_facts, read_tables
 from nightscore.errors import LocationNotFoundError
@@ -56,11 +56,12 @@ class RealisedPerformance:
     counts: OutcomeCounts
     metrics: tuple[MetricRecord, ...]
     weighted: tuple[MetricRecord, ...] = ()
-    """Of early labels, with the labelled rows weighted by score to stand for all rows."""
+    """Of early labels and of selections, with the rows weighted by score to stand for all."""
     confusion: ConfusionRecord | None = None
     calibration: tuple[CalibrationBinRecord, ...] = ()
     segments: tuple[SegmentRecord, ...] = ()
     coverage: tuple[CoverageRecord, ...] = ()
+    selection: float | None = None
     notes: tuple[str, ...] = ()
     rows: bytes
     """Scores, labels and segments of the labelled rows, as a Parquet file."""
@@ -113,7 +114,7 @@ class PartitionOutcomes:
 
         metrics, confusion, calibration = _measure(measuring, rows)
         is_early = now - since < labels_of(self.workspace.job).time_to_mature
-        weighted, sample_notes = _compare_with_all(outcomes, rows, measuring, is_early=is_early)
+        sample = _compare_with_all(outcomes, rows, measuring, is_early=is_early)
         key_notes = _key_notes(outcomes)
         time_notes = known_at_notes(outcomes.frame, since, now)
 
@@ -121,14 +122,15 @@ class PartitionOutcomes:
             measuring=measuring,
             counts=outcomes.counts,
             metrics=tuple(metrics),
-            weighted=tuple(weighted),
+            weighted=tuple(sample.weighted),
             confusion=confusion,
             calibration=tuple(calibration),
             segments=tuple(measuring.measure_segments(rows)),
             coverage=tuple(coverage_by_age(outcomes.frame, since, now)),
+            selection=sample.selection,
             notes=(
                 *self._early_notes(is_early),
-                *sample_notes,
+                *sample.notes,
                 *key_notes,
                 *time_notes,
                 *self._notes(outcomes, rows),
@@ -246,14 +248,23 @@ def _measure(
     return metrics, ConfusionRecord(**confusion._asdict()), curve
 
 
+class _Sample(NamedTuple):
+    """How the labelled rows stand for all rows."""
+
+    weighted: Sequence[MetricRecord] = ()
+    selection: float | None = None
+    notes: Sequence[str] = ()
+
+
 def _compare_with_all(
     outcomes: Outcomes, labelled: "pl.DataFrame", measuring: Measuring, *, is_early: bool
-) -> tuple[list[MetricRecord], list[str]]:
-    """Whether the labelled rows are like all rows; of early labels also the weighted metrics."""
+) -> _Sample:
+    """Whether the labelled rows are like all rows; else, and if early, also weighted metrics."""
     if not outcomes.counts.not_labelled:
-        return [], []
+        return _Sample()
 
     bins = count_by_score(outcomes.frame, labelled, measuring)
+    selection = bins.selection.distance_from_all if bins is not None else None
     weighted: list[MetricRecord] = []
     notes: list[str] = []
 
@@ -263,11 +274,11 @@ def _compare_with_all(
             f"a score differ by up to {bins.selection.distance:.0%}"
         )
 
-    if is_early:
+    if is_early or selection is not None:
         weighted, note = weighted_metrics(bins, labelled, measuring)
         notes += [note] if note else []
 
-    return weighted, notes
+    return _Sample(weighted, selection, notes)
 
 
 def measuring_of(

@@ -1,6 +1,7 @@
 """What was estimated of partitions and what came true, with the estimator's record of error."""
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -44,6 +45,13 @@ class PartitionPerformance:
     """The same by the age of the predictions, if it is known when labels became known."""
     is_matured: bool = False
     """All labels should be known by then. Early ones may be a selection."""
+    is_selection: bool = False
+    """The labelled rows are a selection by score, which does not stand for all rows."""
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether estimates are compared with what came true."""
+        return self.is_matured and not self.is_selection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +65,8 @@ class TrackRecord:
     mean_absolute_error: float
     mean_error: float
     """Estimated minus realised: positive if the estimates promise too much."""
+    n_left_out: int = 0
+    """Matured partitions that are left out: their labelled rows are a selection by score."""
 
 
 def recorded_performance(manifest: Manifest) -> PartitionPerformance:
@@ -99,6 +109,7 @@ def with_outcomes(
         labelled_share=evaluation.counts.share,
         coverage=evaluation.coverage,
         is_matured=evaluation.is_matured,
+        is_selection=evaluation.selection is not None,
     )
 
 
@@ -112,12 +123,17 @@ def track_records(
         adjusted: Of the estimates that are adjusted for covariate shift.
     """
     pairs: dict[str, list[tuple[MetricRecord, float]]] = {}
+    n_left_out: Counter[str] = Counter()
     for partition in partitions:
         realised = {metric.name: metric.value for metric in partition.realised}
 
         for estimate in partition.adjusted if adjusted else partition.estimated:
             value = realised.get(estimate.name)
-            if partition.is_matured and value is not None and estimate.value is not None:
+            if not partition.is_matured or value is None or estimate.value is None:
+                continue
+            if partition.is_selection:
+                n_left_out[estimate.name] += 1
+            else:
                 pairs.setdefault(estimate.name, []).append((estimate, value))
 
     records = []
@@ -130,6 +146,7 @@ def track_records(
                 n_within=sum(is_within(estimate, value) for estimate, value in found),
                 mean_absolute_error=statistics.fmean(map(abs, errors)),
                 mean_error=statistics.fmean(errors),
+                n_left_out=n_left_out[name],
             )
         )
 
@@ -147,7 +164,7 @@ def is_compared(partition: PartitionPerformance, name: str) -> bool:
     """Whether a metric was estimated, and all labels that it came true by are there."""
     estimate, truth = metric_of(partition.estimated, name), metric_of(partition.realised, name)
 
-    if estimate is None or truth is None or not partition.is_matured:
+    if estimate is None or truth is None or not partition.is_comparable:
         return False
 
     return estimate.value is not None and truth.value is not None
@@ -168,15 +185,18 @@ def is_outside(partition: PartitionPerformance, name: str) -> bool:
 def show_record(record: TrackRecord | None) -> str:
     """How right the estimates of a metric were, as a sentence."""
     if record is None:
-        return "No partition has both an estimate and all its labels yet."
+        return "No partition has both an estimate and labels that stand for all its rows yet."
 
     tendency = "too high" if record.mean_error > 0 else "too low"
     partitions = counted(record.n_partitions, "matured partition")
+    left_out = ""
+    if record.n_left_out:
+        left_out = f" Left out as selections by score: {counted(record.n_left_out, 'partition')}."
 
     return (
         f"{record.n_within} of {partitions} came true within the "
         f"band; estimates were off by {show_number(record.mean_absolute_error)} on average, "
-        f"on balance {show_number(abs(record.mean_error))} {tendency}."
+        f"on balance {show_number(abs(record.mean_error))} {tendency}.{left_out}"
     )
 
 

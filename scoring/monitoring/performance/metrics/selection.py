@@ -37,6 +37,18 @@ class Selection(NamedTuple):
             return False
         return self.distance >= LEAST_DISTANCE and self.p_value <= GREATEST_CHANCE
 
+    @property
+    def distance_from_all(self) -> float | None:
+        """The same distance of the labelled rows from all rows. It is less: most may be labelled.
+
+        None: there is no finding, or it is too small to keep them from standing for all rows.
+        """
+        if self.distance is None or not self.is_finding:
+            return None
+
+        distance = self.distance * self.n_others / (self.n_labelled + self.n_others)
+        return distance if distance >= LEAST_DISTANCE else None
+
 
 def score_edges(sample: Floats, n_bins: int = N_BINS) -> Floats:
     """Inner edges of bins with about as many rows each, ascending.

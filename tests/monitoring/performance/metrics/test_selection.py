@@ -32,6 +32,14 @@ def test_a_selection_by_score_is_a_finding() -> None:
     assert selection.distance == pytest.approx(whole, abs=0.03)
     assert selection.is_finding
 
+    share = selection.n_labelled / (selection.n_labelled + selection.n_others)
+    from_all = np.abs(
+        np.cumsum(counts(is_labelled)) / is_labelled.sum()
+        - np.cumsum(counts(BINS >= 0)) / len(BINS)
+    )
+    assert selection.distance_from_all == pytest.approx(from_all.max())
+    assert selection.distance_from_all == pytest.approx(selection.distance * (1 - share))
+
 
 def test_labels_by_chance_are_none() -> None:
     n_findings = 0
