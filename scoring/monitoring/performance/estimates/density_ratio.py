@@ -32,6 +32,10 @@ MOST_CATEGORIES = 200
 """Of a text feature. Rarer ones are one category: the classifier takes at most 255."""
 MOST_WEIGHT = 50.0
 """Of a row, where the mean is 1: no row speaks for more."""
+GREATEST = 1e300
+"""Of a feature. The sum of two is finite."""
+CATEGORIES = ("text", "bytes")
+"""Kinds of features whose values have no order."""
 LEAST_Z = 4.0
 """Standard errors by which the classifier must be better than chance. Folds share the rows that fit
 their classifiers, so the AUC varies 1.24 times as much as its formula says: these are 3.2 real
@@ -74,7 +78,8 @@ def density_ratio(
 
     Args:
         baseline: Features, at least one row.
-        day: The same features. Columns that only one of both has do not count.
+        day: The same features. Columns that only one of both has do not count, nor do those whose
+            types cannot be compared, as texts and numbers.
         baseline_scores: Shape (n_baseline,).
         day_scores: Shape (n_day,), at least one row.
         seed: Divides the rows into folds.
@@ -93,11 +98,15 @@ def density_ratio(
     with threadpool_limits(1):
         for fold in range(N_FOLDS):
             is_held_out = folds == fold
+            # The classifier refuses a feature that is null in all rows that it is fitted to.
+            has_values = ~np.isnan(features[~is_held_out]).all(axis=0)
+            own_features = features[:, has_values]
+
             classifier = HistGradientBoostingClassifier(
-                **CLASSIFIER, categorical_features=is_categorical, random_state=seed
+                **CLASSIFIER, categorical_features=is_categorical[has_values], random_state=seed
             )
-            classifier.fit(features[~is_held_out], is_day[~is_held_out])
-            held_out = classifier.predict_proba(features[is_held_out])[:, 1]
+            classifier.fit(own_features[~is_held_out], is_day[~is_held_out])
+            held_out = classifier.predict_proba(own_features[is_held_out])[:, 1]
             chances[is_held_out] = held_out
             aucs.append(_auc(held_out, is_day[is_held_out]))
 
@@ -157,8 +166,12 @@ def _encode(
         if name not in day.column_names:
             continue
 
-        own, others = baseline.column(name), day.column(name)
-        is_category = not _is_number(own.type)
+        own, others = _decode(baseline.column(name)), _decode(day.column(name))
+        kind = _kind(own.type)
+        if not kind or kind != _kind(others.type):
+            continue
+
+        is_category = kind in CATEGORIES
         encode = _categories if is_category else _numbers
         columns.append(encode(own, others))
         is_categorical.append(is_category)
@@ -166,22 +179,43 @@ def _encode(
     return np.column_stack(columns), np.array(is_categorical)
 
 
-def _is_number(arrow_type: pa.DataType) -> bool:
+def _decode(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values, if the column is a dictionary of them."""
+    is_encoded = pa.types.is_dictionary(column.type)
+    return column.cast(column.type.value_type) if is_encoded else column
+
+
+def _kind(arrow_type: pa.DataType) -> str:
+    """What can be compared has one kind; empty: nothing is."""
     types = pa.types
-    is_numeric = types.is_integer(arrow_type) or types.is_floating(arrow_type)
-    return bool(is_numeric or types.is_temporal(arrow_type) or types.is_boolean(arrow_type))
+
+    for kind, is_of_kind in {
+        "number": (types.is_boolean, types.is_integer, types.is_floating, types.is_decimal),
+        "day or time": (types.is_date, types.is_timestamp),
+        "time of day": (types.is_time,),
+        "duration": (types.is_duration,),
+        "text": (types.is_string, types.is_large_string),
+        "bytes": (types.is_binary, types.is_large_binary, types.is_fixed_size_binary),
+    }.items():
+        if any(is_one(arrow_type) for is_one in is_of_kind):
+            return kind
+
+    return ""
 
 
 def _numbers(own: pa.ChunkedArray, others: pa.ChunkedArray) -> Floats:
-    """Values as float64; null is NaN, and times are counts of their unit."""
-    parts = []
-    for column in (own, others.cast(own.type, safe=False)):
-        if pa.types.is_temporal(column.type):
-            column = column.cast(_whole(column.type))
-        numbers = column.cast(pa.float64(), safe=False)
-        parts.append(numbers.to_numpy())
+    """Values as float64; null is NaN, and times are counts of the baseline's unit.
 
-    return np.concatenate(parts).astype(np.float64)
+    Infinite values are the greatest: the classifier takes means of neighbours.
+    """
+    parts = []
+    for column in (own, others):
+        if pa.types.is_temporal(own.type):
+            column = column.cast(own.type, safe=False).cast(_whole(own.type))
+        parts.append(column.cast(pa.float64(), safe=False).to_numpy())
+
+    numbers: Floats = np.concatenate(parts).astype(np.float64)
+    return np.clip(numbers, -GREATEST, GREATEST)
 
 
 def _whole(arrow_type: pa.DataType) -> pa.DataType:
@@ -190,9 +224,12 @@ def _whole(arrow_type: pa.DataType) -> pa.DataType:
 
 def _categories(own: pa.ChunkedArray, others: pa.ChunkedArray) -> Floats:
     """A number for each of the most frequent values, and one for all others; null is NaN."""
-    chunks = [*own.cast(pa.large_string()).chunks, *others.cast(pa.large_string()).chunks]
-    texts = pa.chunked_array(chunks, pa.large_string()).combine_chunks()
-    encoded = texts.dictionary_encode()
+    is_text = _kind(own.type) == "text"
+    wide = pa.large_string() if is_text else pa.large_binary()
+
+    chunks = [*own.cast(wide).chunks, *others.cast(wide).chunks]
+    values = pa.chunked_array(chunks, wide).combine_chunks()
+    encoded = values.dictionary_encode()
     codes = encoded.indices.cast(pa.float64()).to_numpy(zero_copy_only=False)
 
     is_known = ~np.isnan(codes)

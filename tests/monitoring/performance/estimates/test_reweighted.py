@@ -1,5 +1,6 @@
 """Estimates under covariate shift, on days whose labels are known."""
 
+from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -174,3 +175,40 @@ def test_effective_rows() -> None:
     assert effective_rows(np.ones(7)) == pytest.approx(7)
     assert effective_rows(np.array([1.0, 0.0, 1.0, 0.0])) == pytest.approx(2)
     assert effective_rows(np.zeros(3)) == 0
+
+
+FEATURES = {
+    "null": pa.nulls(300, pa.float64()),
+    "null text": pa.nulls(300, pa.string()),
+    "constant": pa.array([1.0] * 300),
+    "bytes": pa.array([b"\xff" + bytes([place % 7]) for place in range(300)]),
+    "bytes of one length": pa.array([b"\xff\x00"] * 300, pa.binary(2)),
+    "decimal": pa.array([Decimal(place) / 4 for place in range(300)], pa.decimal128(12, 2)),
+    "zoned": pa.array(range(300), pa.timestamp("us", "Europe/Vienna")),
+    "day": pa.array(range(300), pa.date32()),
+    "time of day": pa.array(range(300), pa.time64("ns")),
+    "duration": pa.array(range(300), pa.duration("s")),
+    "text": pa.array([f"\u00fc{place}" for place in range(300)]),
+    "infinite": pa.array([np.inf, -np.inf, np.nan] * 100),
+}
+
+
+def test_features_of_all_kinds_are_compared_with_each_other() -> None:
+    features, scores = pa.table(FEATURES), np.linspace(0.01, 0.99, 300)
+    ratio = density_ratio(features, features, scores, scores, seed=0)
+    assert ratio.weights.shape == (300,)
+    assert not ratio.is_shifted
+
+
+@pytest.mark.parametrize("name", ["decimal", "bytes", "zoned", "text"])
+def test_a_shift_is_seen_in_features_of_each_kind(name: str) -> None:
+    features, scores = pa.table({name: FEATURES[name]}), np.full(300, 0.5)
+    some = features.slice(0, 1).take(np.zeros(300, np.int64))
+    assert density_ratio(features, some, scores, scores, seed=0).is_shifted
+
+
+@pytest.mark.parametrize("other", ["text", "bytes", "zoned", "duration", "null text"])
+def test_a_feature_of_another_kind_is_not_compared(other: str) -> None:
+    own, others = pa.table({"x": FEATURES["decimal"]}), pa.table({"x": FEATURES[other]})
+    scores = np.linspace(0.01, 0.99, 300)
+    assert not density_ratio(own, others, scores, scores, seed=0).is_shifted
