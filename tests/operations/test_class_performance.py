@@ -10,6 +10,7 @@ import pytest
 
 from nightscore.errors import InputError
 from nightscore.flows.ui.drift import estimate_lines
+from nightscore.monitoring.performance.estimates.adjusted import ONLY_BINARY
 from nightscore.operations.baseline import record_baseline
 from nightscore.operations.evaluate import evaluate
 from nightscore.operations.history import run_history
@@ -181,3 +182,17 @@ def test_a_class_that_is_too_rare_is_no_number(own: Lake) -> None:
     assert found["f1_macro"].note == found["f1[low]"].note
     assert found["precision[high]"].value is not None
     assert found["accuracy"].value is not None
+
+
+def test_nothing_is_estimated_if_the_baseline_lacks_a_class_that_is_predicted(own: Lake) -> None:
+    job = own.job("hgb_multi", estimate={"sample_rows": 200})
+    seen = labelled(2_000, seed=8)
+    log_baseline(own, job, seen[seen["size_class"] != "low"])
+    own.write(DAY, labelled(1_200, seed=9).drop(columns="size_class"))
+    own.run(job, DAY)
+
+    (partition,) = estimate_all(own, job).partitions
+    assert {metric.value for metric in partition.estimated} == {None}
+    notes = {metric.note for metric in partition.estimated}
+    assert any("are predicted to be low; the baseline has no row with such" in one for one in notes)
+    assert partition.adjusted_note == ONLY_BINARY

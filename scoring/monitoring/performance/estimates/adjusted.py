@@ -29,7 +29,7 @@ from nightscore.schemas.performance import MetricRecord
 NOT_STORED = "not stored: the run took no sample of its rows (estimate.sample_rows)"
 REMOVED = "the sample of the run's rows was removed"
 NO_BASELINE = "the baseline has no sample of its rows: `nightscore baseline --label` stores one"
-OF_REGRESSION = "only estimates of binary models are adjusted for covariate shift"
+ONLY_BINARY = "only estimates of binary models are adjusted for covariate shift"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,12 @@ class AdjustedEstimates:
         Raises:
             StorageError: The store failed.
         """
-        if manifest.sample is None:
-            return Adjusted(note=NOT_STORED if self._n_rows else "")
+        if manifest.sample is None and not self._n_rows:
+            return Adjusted()
         if not isinstance(calibration, Calibration) or not isinstance(placement, Placement):
-            return Adjusted(note=OF_REGRESSION)
+            return Adjusted(note=ONLY_BINARY)
+        if manifest.sample is None:
+            return Adjusted(note=NOT_STORED)
 
         baseline = self._baseline(digest, manifest.sample.rows)
         if baseline is None:

@@ -1,6 +1,7 @@
 """Whether rows are enough to estimate the metrics of several classes."""
 
 import numpy as np
+import numpy.typing as npt
 
 from nightscore.monitoring.performance.estimates.binary import (
     LEAST_LABELLED,
@@ -17,6 +18,8 @@ from nightscore.monitoring.performance.estimates.expected_classes import (
     expected_confusion,
 )
 from nightscore.profiles.bins import Floats
+
+Flags = npt.NDArray[np.bool_]
 
 LEAST_LABELLED_IN_ALL = 500
 """Rows of the baseline."""
@@ -42,18 +45,34 @@ def why_nothing(cells: Cells, calibration: ClassCalibration) -> str:
         )
 
     is_rare = calibration.predictions_of_classes[cells.predicted] < LEAST_IN_CELL
-    n_rare = round(float(cells.rows[is_rare].sum()))
-    if n_rare <= MOST_UNKNOWN * n_rows:
+    if why := _why_unlike(cells, calibration, is_rare):
+        few = f"fewer than {LEAST_IN_CELL} labelled ones"
+        return f"{why}; of rows predicted so, the baseline has {few}"
+
+    # Such predictions would all be wrong, and the band would have no width.
+    is_unseen = calibration.labels_of_classes[cells.predicted] == 0
+    if why := _why_unlike(cells, calibration, is_unseen):
+        return f"{why}; the baseline has no row with such a label"
+
+    return ""
+
+
+def _why_unlike(cells: Cells, calibration: ClassCalibration, is_unlike: Flags) -> str:
+    """Which classes are predicted without the labels that it takes; empty if few rows are so.
+
+    Args:
+        cells: The rows.
+        calibration: Of the baseline.
+        is_unlike: Whether labels are missing, shape (cells,).
+    """
+    n_unlike = round(float(cells.rows[is_unlike].sum()))
+    if n_unlike <= MOST_UNKNOWN * float(cells.rows.sum()):
         return ""
 
-    # Too many rows are unlike anything that has a label.
-    present = np.unique(cells.predicted[is_rare & (cells.rows > 0)]).tolist()
+    present = np.unique(cells.predicted[is_unlike & (cells.rows > 0)]).tolist()
     shown = ", ".join(calibration.names[place] for place in present[:MOST_NAMED])
     more = f" and {len(present) - MOST_NAMED} more classes" if len(present) > MOST_NAMED else ""
-    return (
-        f"too few: {n_rare:,} rows are predicted to be {shown}{more}; of rows predicted so, the "
-        f"baseline has fewer than {LEAST_IN_CELL} labelled ones"
-    )
+    return f"too few: {n_unlike:,} rows are predicted to be {shown}{more}"
 
 
 def why_not(cells: Cells, calibration: ClassCalibration) -> dict[str, str]:
@@ -68,6 +87,7 @@ def why_not(cells: Cells, calibration: ClassCalibration) -> dict[str, str]:
     expected = _too_few(
         confusion.sum(1), calibration.labels_of_classes, calibration, "expected to be"
     )
+    predicted = {**_without_labels(calibration), **predicted}
     of_labels = {"precision": predicted, "recall": expected, "f1": predicted | expected}
 
     n_rows = round(float(cells.rows.sum()))
@@ -106,6 +126,14 @@ def _too_few(
             )
 
     return reasons
+
+
+def _without_labels(calibration: ClassCalibration) -> dict[str, str]:
+    """Classes that no label of the baseline has, and the reason."""
+    pairs = zip(calibration.names, calibration.labels_of_classes.tolist(), strict=True)
+    unseen = [name for name, n_labelled in pairs if not n_labelled]
+    why = "the baseline has no labelled row of it"
+    return {name: f"too few: class {name}: {why}" for name in unseen}
 
 
 def _too_few_labelled(calibration: ClassCalibration) -> dict[str, str]:
