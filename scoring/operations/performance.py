@@ -109,6 +109,16 @@ def recorded_performance_of(
     return partitions
 
 
+def performance_of_run(job: ScoringJob, manifest: Manifest) -> PartitionPerformance:
+    """What a run has estimated itself, and what has come true of it by now."""
+    evaluations: dict[str, EvaluationRecord] = {}
+    if job.labels is not None:
+        evaluations = evaluations_of(Workspace(job), [manifest])
+
+    (partition,) = recorded_performance_of([manifest], evaluations, job.decision)
+    return partition
+
+
 def latest_performance(job: ScoringJob, n_partitions: int) -> list[PartitionPerformance]:
     """The same of what is published of the latest partitions, in their order.
 

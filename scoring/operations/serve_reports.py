@@ -74,7 +74,7 @@ class _Pages:
 
     def index(self, _: Request) -> HTMLResponse:
         """All jobs."""
-        items = [_item(quote(name), html.escape(name)) for name in list_jobs(self._folders)]
+        items = [_job_item(name) for name in list_jobs(self._folders)]
         shown = show_folders(self._folders)
         return _page("Jobs", _list(items, f"There are no job files in {shown}."))
 
@@ -167,6 +167,15 @@ def _page(title: str, body: str, status: int = 200) -> HTMLResponse:
 
 def _item(path: str, text: str) -> str:
     return f'<li><a href="/{path}">{text}</a></li>'
+
+
+def _job_item(name: str) -> str:
+    """A job, and beside it its performance over time."""
+    address = f"/{quote(name)}"
+    return (
+        f'<li><a href="{address}">{html.escape(name)}</a> · '
+        f'<a href="{address}/-/performance">performance over time</a></li>'
+    )
 
 
 def _list(items: list[str], otherwise: str) -> str:

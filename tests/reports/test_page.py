@@ -219,7 +219,9 @@ def test_pages_are_served_and_say_what_is_not_there(
     lake: Lake, job: ScoringJob, nights: list[Manifest], tmp_path: Path
 ) -> None:
     with served(job, lake, tmp_path) as url:
-        assert 'href="/test"' in get(url)[1]
+        index = get(url)[1]
+        assert 'href="/test"' in index
+        assert 'href="/test/-/performance"' in index
         assert f"{DAYS[-1]}: critical: a" in get(f"{url}/test")[1]
         for address in (f"{url}/test/{DAYS[-1]}", report_link(url, "test", nights[-1])):
             status, text, headers = get(address)

@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from nightscore.monitoring.performance.track_record import PartitionPerformance
+from nightscore.monitoring.performance.track_record import PartitionPerformance, realised_headlines
 from nightscore.reports.performance_figures import known_metrics
 from nightscore.reports.performance_page import performance_page
 from nightscore.reports.performance_plot import draw_performance
@@ -78,6 +78,17 @@ def test_selections_by_score_are_left_out_of_the_record() -> None:
         "",
         "not compared: the labelled rows are a selection by score",
     )
+
+
+def test_what_came_true_in_one_line() -> None:
+    lines = [realised_headlines(replace(day, labelled_share=0.98)) for day in DAYS]
+    assert lines[0] == [
+        ("AUC came true", "0.710 (0.690 to 0.730), within the band, 98.0% labelled"),
+    ]
+    assert "outside the band of the estimate" in lines[1][0][1]
+    assert "band" not in lines[2][0][1]
+    assert lines[3] == [("AUC so far", "0.690 (0.670 to 0.710), 98.0% labelled")]
+    assert lines[4] == []
 
 
 def test_it_is_drawn_in_the_colours_of_the_page() -> None:

@@ -16,6 +16,8 @@ from nightscore.monitoring.drift.wording import (
     verdict_text,
 )
 from nightscore.monitoring.performance.estimates.wording import CONCEPT_DRIFT, headlines
+from nightscore.monitoring.performance.track_record import realised_headlines
+from nightscore.operations.performance import performance_of_run
 from nightscore.operations.report import newest_report, read_report, reported_run
 from nightscore.schemas.manifest import DriftRecord, FindingRecord, Manifest
 
@@ -54,6 +56,8 @@ def report(
         return
 
     _print_summary(manifest, drift, partition)
+    for subject, value_shown in realised_headlines(performance_of_run(spec, manifest)):
+        out.print(f"{subject}: {value_shown}")
     _print_findings(drift)
 
     if not (open_page or output):

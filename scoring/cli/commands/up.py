@@ -135,4 +135,6 @@ def _own_steps(export: str) -> list[str]:
         "Run your jobs in the browser, below Deployments. Or have one run every night:",
         export,
         f'  {program()} deploy JOB --cron "0 3 * * *"',
+        "If the job has labels, have it evaluated every night, too:",
+        f'  {program()} deploy JOB --cron "0 3 * * *" --evaluate-cron "0 5 * * *"',
     ]

@@ -6,7 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from nightscore.monitoring.performance.estimates.binary import OF_THRESHOLD
-from nightscore.monitoring.performance.estimates.wording import metric_of, show_number
+from nightscore.monitoring.performance.estimates.wording import (
+    HEADLINE,
+    LABELS,
+    metric_of,
+    show_metric,
+    show_number,
+    show_share,
+)
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.evaluation import CoverageRecord, EvaluationRecord
 from nightscore.schemas.manifest import Manifest
@@ -180,6 +187,33 @@ def is_outside(partition: PartitionPerformance, name: str) -> bool:
         return False
 
     return not is_within(estimate, truth.value)
+
+
+def realised_headlines(partition: PartitionPerformance) -> list[tuple[str, str]]:
+    """What came true of the metrics that matter most, each as a subject and a value."""
+    found = []
+    for name in HEADLINE:
+        metric = metric_of(partition.realised, name)
+        if metric is None:
+            continue
+
+        subject = f"{LABELS[name]} {'came true' if partition.is_matured else 'so far'}"
+        notes = [metric.note, _against_band(partition, name)]
+        if partition.labelled_share is not None:
+            notes.append(f"{show_share(partition.labelled_share)} labelled")
+        if partition.is_selection:
+            notes.append("a selection by score")
+        found.append((subject, ", ".join([show_metric(metric), *filter(None, notes)])))
+
+    return found
+
+
+def _against_band(partition: PartitionPerformance, name: str) -> str:
+    """Whether the metric is within the band of its estimate. Empty: they are not compared."""
+    estimate = metric_of(partition.estimated, name)
+    if estimate is None or estimate.low is None or not is_compared(partition, name):
+        return ""
+    return "outside the band of the estimate" if is_outside(partition, name) else "within the band"
 
 
 def show_record(record: TrackRecord | None) -> str:
