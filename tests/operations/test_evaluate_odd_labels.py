@@ -11,10 +11,11 @@ import pytest
 
 import nightscore.operations.evaluate as module
 from nightscore.cli.commands.evaluate import _print
-from nightscore.errors import LabelError
+from nightscore.errors import CorruptFileError, InputChangedError, LabelError
 from nightscore.flows.ui.evaluation_page import evaluation_message
 from nightscore.monitoring.performance import label_rows
 from nightscore.monitoring.performance.column_kinds import ColumnKind, kind_of
+from nightscore.monitoring.performance.label_files import find_label_files, read_label_footers
 from nightscore.monitoring.performance.label_partitions import time_of
 from nightscore.operations.evaluate import evaluate
 from nightscore.operations.metric_history import metric_history
@@ -75,6 +76,32 @@ def test_partitions_of_labels_that_are_not_published_are_named(
     said = "100 labels of 1 other partition, which is not published, are not counted: 20240301."
     assert said in text
     assert "no published prediction" not in text
+
+
+def test_files_that_are_no_parquet_are_named_in_the_words_of_labels(bare_lake: Lake) -> None:
+    job = labelled_job(bare_lake)
+    publish(job, DAY, predictions(100))
+    write_labels(bare_lake, labels_of(predictions(100), DAY))
+    Path(bare_lake.root, "labels", "notes.parquet").write_text("no table")
+
+    with pytest.raises(CorruptFileError, match=r"notes\.parquet") as caught:
+        evaluate(job, NOW)
+    assert "1 of 2 files of labels" in caught.value.what
+    assert "labels.uri" in caught.value.next_step
+    assert "input.files" not in str(caught.value)
+    assert "published" not in str(caught.value)
+
+
+def test_a_file_that_is_gone_is_told_in_the_words_of_labels(bare_lake: Lake) -> None:
+    job = labelled_job(bare_lake)
+    write_labels(bare_lake, labels_of(predictions(100), DAY))
+    files = find_label_files(job)
+    Path(bare_lake.root, "labels", "part-0.parquet").unlink()
+
+    with pytest.raises(InputChangedError, match="A file of labels is gone") as caught:
+        read_label_footers(files)
+    assert "labels.uri" in caught.value.next_step
+    assert "published" not in str(caught.value)
 
 
 def test_orphans_are_of_evaluated_partitions(bare_lake: Lake) -> None:

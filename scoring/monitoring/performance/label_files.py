@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nightscore.errors import LabelError
+from nightscore.errors import CorruptFileError, InputChangedError, LabelError
 from nightscore.inputs.dataset import list_dataset
+from nightscore.inputs.footers import Footer, read_footers
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.labels import Labels
 from nightscore.schemas.partition import InputFile
@@ -63,6 +64,34 @@ def find_label_files(job: ScoringJob) -> LabelFiles:
         store, files = list_dataset(labels.uri, labels.storage_options)
 
     return LabelFiles(labels.uri, store, files, _folder_key(labels, files))
+
+
+def read_label_footers(files: LabelFiles) -> list[Footer]:
+    """The footers of the files, in their order.
+
+    Raises:
+        CorruptFileError: Some are no readable Parquet; all of them are named.
+        InputChangedError: A file is gone since it was listed.
+    """
+    try:
+        return read_footers(files.store, files.files)
+    except CorruptFileError as error:
+        raise CorruptFileError(
+            f"{len(error.problems)} of {len(files.files)} files of labels cannot be read as "
+            "Parquet; nothing was evaluated.",
+            files.uri,
+            expected="complete Parquet files below labels.uri",
+            problems=error.problems,
+            next_step="write these files again, or move them away from labels.uri, where names "
+            "that start with _ or . are skipped; then evaluate again",
+        ) from error
+    except InputChangedError as error:
+        raise InputChangedError(
+            "A file of labels is gone since it was listed; nothing was evaluated.",
+            error.where,
+            found=error.found,
+            next_step="evaluate again once the writer of labels.uri is done",
+        ) from error
 
 
 def labels_of(job: ScoringJob) -> Labels:

@@ -7,7 +7,6 @@ import pyarrow as pa
 
 from nightscore.arrow.parsing.files import read_tables
 from nightscore.errors import LabelError
-from nightscore.inputs.footers import read_footers
 from nightscore.monitoring.performance.column_kinds import (
     ColumnKind,
     common_number,
@@ -15,7 +14,7 @@ from nightscore.monitoring.performance.column_kinds import (
     kind_of,
     without_offset,
 )
-from nightscore.monitoring.performance.label_files import LabelFiles
+from nightscore.monitoring.performance.label_files import LabelFiles, read_label_footers
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.labels import Labels
 from nightscore.schemas.partition import InputFile
@@ -79,15 +78,14 @@ class LabelRows:
         Raises:
             LabelError: Columns are missing or have types that cannot be joined; all are named.
             CorruptFileError: Some files are no readable Parquet; all of them are named.
+            InputChangedError: A file is gone since it was listed.
         """
         self._job, self._labels, self._files = job, labels, files
 
         self._pairs = labels.key_pairs(job.keys.columns)
         self.keys = key_names(len(self._pairs))
 
-        self._footers = {
-            footer.file.path: footer for footer in read_footers(files.store, files.files)
-        }
+        self._footers = {footer.file.path: footer for footer in read_label_footers(files)}
 
         self._kinds_by_source: dict[str, dict[str, ColumnKind]] = {}
         self._sources = self._name_columns()
