@@ -57,8 +57,8 @@ def log_baseline(lake: Lake, job: ScoringJob, label: str = "came_true") -> None:
     record_baseline(job, str(path), lake.pool, lake.cache, label=label)
 
 
-def estimate(lake: Lake, job: ScoringJob) -> Performance:
-    return estimate_performance(job, recorded_between(job, None, None, 30), lake.cache)
+def estimate(lake: Lake, job: ScoringJob, day: str | None = None) -> Performance:
+    return estimate_performance(job, recorded_between(job, day, day, 30), lake.cache)
 
 
 def estimate_of(job: ScoringJob, day: str) -> EstimateRecord | None:
@@ -250,11 +250,13 @@ def test_estimates_are_adjusted_for_covariate_shift(own: Lake, tmp_path: Path) -
     log_baseline(own, job)
     days = {DAYS[0]: labelled(1_000, seed=3), DAYS[1]: labelled(1_000, seed=4)}
     days[DAYS[1]]["b"] += 1.5
-    for day, rows in days.items():
-        own.write(day, rows.drop(columns=["came_true", "amount"]))
-        own.run(job, day)
+    for day, n_sampled in zip(days, (250, 400), strict=True):
+        own.write(day, days[day].drop(columns=["came_true", "amount"]))
+        own.run(own.job(estimate={"sample_rows": n_sampled}), day)
 
     same, moved = estimate(own, job).partitions
+    (alone,) = estimate(own, job, DAYS[1]).partitions
+    assert alone.adjusted == moved.adjusted
     assert same.adjusted == same.estimated
     assert "no covariate shift found" in same.adjusted_note
     assert "covariate shift: a classifier tells" in moved.adjusted_note

@@ -49,7 +49,7 @@ class AdjustedEstimates:
         """Nothing is read yet."""
         self._state, self._decision = workspace.state, workspace.job.decision
         self._n_rows = workspace.job.estimate.sample_rows
-        self._baselines: dict[str, Sample | None] = {}
+        self._baselines: dict[tuple[str, int], Sample | None] = {}
 
     def estimate(
         self, manifest: Manifest, placement: AnyPlacement, calibration: AnyCalibration, digest: str
@@ -86,10 +86,12 @@ class AdjustedEstimates:
         return Adjusted(tuple(found.metrics), _show_shift(found))
 
     def _baseline(self, digest: str, n_rows: int) -> Sample | None:
-        if digest not in self._baselines:
+        """The baseline's sample for runs with samples of `n_rows`, which jobs may change."""
+        known = digest, n_rows
+        if known not in self._baselines:
             path = baseline_sample_path(digest)
-            self._baselines[digest] = self._read([path], BASELINE_FACTOR * n_rows)
-        return self._baselines[digest]
+            self._baselines[known] = self._read([path], BASELINE_FACTOR * n_rows)
+        return self._baselines[known]
 
     def _read(self, paths: list[str], n_rows: int) -> Sample | None:
         """The rows of some files; None: they are gone, or cannot be read."""
