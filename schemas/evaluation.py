@@ -7,6 +7,7 @@ from nightscore.schemas.base_record import Stored
 from nightscore.schemas.decision import DecisionValues
 from nightscore.schemas.manifest import VersionedRecord
 from nightscore.schemas.performance import (
+    AdjustedRecord,
     CalibrationBinRecord,
     ConfusionRecord,
     MetricRecord,
@@ -114,6 +115,9 @@ class EvaluationRecord(VersionedRecord):
     with these weighted by score to stand for all of its rows. Never compared with those of complete
     labels. Empty: all rows are labelled or like those that are, or a note says why there are none.
     """
+    adjusted: AdjustedRecord | None = None
+    """The estimate of all rows, adjusted for covariate shift, at the same threshold and values.
+    Null: not stored. The run has no sample of its rows, or an older version has evaluated it."""
     confusion: ConfusionRecord | None = None
     """Of a binary model, at the threshold."""
     calibration: tuple[CalibrationBinRecord, ...] = ()

@@ -48,6 +48,20 @@ class EstimateRecord(Stored):
     """The baseline's sha256."""
 
 
+class AdjustedRecord(Stored):
+    """What is expected of a run's predictions, adjusted for covariate shift.
+
+    It outlives the sample of rows that it was made from.
+    """
+
+    metrics: tuple[MetricRecord, ...] = ()
+    """With 95 % bands. Empty: there is no estimate, and `note` says why."""
+    note: str = ""
+    """What has moved, or why there is no estimate."""
+    reference: str = ""
+    """The baseline's sha256. Empty: no baseline was read."""
+
+
 class ConfusionRecord(Stored):
     """Rows by what was predicted at the threshold, and what came."""
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nightscore.errors import LabelError
@@ -17,10 +18,14 @@ from nightscore.outputs.publish import open_publisher
 from nightscore.process import installed_version, rare_collection
 from nightscore.schemas.evaluation import EvaluationRecord, LabelsRecord
 from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import order_of, show_value
+from nightscore.schemas.performance import AdjustedRecord
 from nightscore.schemas.text import counted
 
 if TYPE_CHECKING:
+    from nightscore.models.cache import ModelCache
+    from nightscore.monitoring.performance.estimates.adjusted_records import AdjustedRecords
     from nightscore.monitoring.performance.label_partitions import LabelPartitions, PartitionLabels
     from nightscore.monitoring.performance.partition_outcomes import PartitionOutcomes
 
@@ -103,6 +108,7 @@ def evaluate(
     end: Value = None,
     *,
     run_id: str | None = None,
+    cache: "ModelCache | None" = None,
 ) -> Evaluation:
     """Evaluate the published partitions whose predictions or labels are new.
 
@@ -116,6 +122,8 @@ def evaluate(
         end: Last partition, included; None: all after `start`.
         run_id: Evaluate the results of this run alone, also if they were replaced or rolled back
             since. None: what is published now.
+        cache: Of baselines on this host, for estimates that are adjusted for covariate shift.
+            None: this user's.
 
     Raises:
         LabelError: The job has no labels, or none of them can be read as the job says.
@@ -124,7 +132,7 @@ def evaluate(
         StorageError: A store failed.
     """
     labels = labels_of(job)
-    session = _Session(job, now)
+    session = _Session(job, now, cache)
     if not session.has_label_files():
         return Evaluation(labels_uri=labels.uri, has_label_files=False)
 
@@ -190,9 +198,9 @@ def _problem(value: Value, error: LabelError) -> str:
 class _Session:
     """What one call reads and writes."""
 
-    def __init__(self, job: ScoringJob, now: datetime) -> None:
+    def __init__(self, job: ScoringJob, now: datetime, cache: "ModelCache | None") -> None:
         """List everything once."""
-        self._job, self._now = job, now
+        self._job, self._now, self._cache = job, now, cache
         self._workspace = Workspace(job)
         self._files = find_label_files(job)
 
@@ -248,6 +256,7 @@ class _Session:
         self._check_still_live(value)
         known = work.labels_of(value)
         model = outcomes.manifest.model if outcomes.manifest is not None else None
+        adjusted, adjusted_notes = self._adjusted(value, outcomes.manifest)
 
         record = EvaluationRecord(
             evaluation_id=new_run_id(self._now),
@@ -279,14 +288,30 @@ class _Session:
             selection=realised.selection,
             metrics=realised.metrics,
             weighted=realised.weighted,
+            adjusted=adjusted,
             confusion=realised.confusion,
             calibration=realised.calibration,
             segments=realised.segments,
-            notes=realised.notes,
+            notes=(*realised.notes, *adjusted_notes),
         )
 
         table = metrics_table(record, outcomes.manifest)
         return write_evaluation(self._workspace.state, record, realised.rows, table)
+
+    def _adjusted(
+        self, value: Value, manifest: Manifest | None
+    ) -> tuple[AdjustedRecord | None, tuple[str, ...]]:
+        """The estimate adjusted for covariate shift, and notes. None: there is no sample."""
+        if manifest is None or manifest.sample is None:
+            return None, ()
+        return self._adjusted_records.record(manifest, self.work.earlier(value))
+
+    @cached_property
+    def _adjusted_records(self) -> "AdjustedRecords":
+        # Imported for samples only: it reads baselines, and fits classifiers.
+        from nightscore.monitoring.performance.estimates.adjusted_records import AdjustedRecords
+
+        return AdjustedRecords(self._workspace, self._cache)
 
     def _check_still_live(self, value: Value) -> None:
         """Refuse predictions that were replaced while they were read.

@@ -109,9 +109,12 @@ class EvaluationWork:
 
     def newest_number(self, value: Value) -> int:
         """The number of a partition's newest evaluation; 0 if there is none."""
-        folder = self._workspace.folder(value)
-        done: Sequence[EvaluationFile] = self._evaluations.get(folder, [])
+        done = self.earlier(value)
         return done[-1].number if done else 0
+
+    def earlier(self, value: Value) -> Sequence[EvaluationFile]:
+        """A partition's evaluations that there were at the beginning, oldest first."""
+        return self._evaluations.get(self._workspace.folder(value), [])
 
     def is_matured(self, value: Value) -> bool:
         """Whether the partition is old enough to have all its labels."""

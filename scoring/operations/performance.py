@@ -14,7 +14,7 @@ from nightscore.ledger.history import PartitionHistory, publications
 from nightscore.ledger.timeline import Timeline
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
-from nightscore.monitoring.performance.estimates.adjusted import AdjustedEstimates
+from nightscore.monitoring.performance.estimates.adjusted import Adjusted, AdjustedEstimates
 from nightscore.monitoring.performance.estimates.estimation import (
     AnyPlacement,
     add_up_any,
@@ -162,7 +162,10 @@ def performance_known_at(job: ScoringJob, values: Sequence[str], moment: datetim
     evaluations = evaluations_of(workspace, runs, moment)
     partitions = recorded_performance_of(runs, evaluations, job.decision)
     return Performance(
-        partitions=tuple(partitions), models=(), track_records=tuple(track_records(partitions))
+        partitions=tuple(partitions),
+        models=(),
+        track_records=tuple(track_records(partitions)),
+        adjusted_track_records=tuple(track_records(partitions, adjusted=True)),
     )
 
 
@@ -252,14 +255,13 @@ class _Estimation:
         digest = self.scores.baseline_digest(manifest)
         adjusted = self.adjusted.estimate(manifest, placement, calibration, digest)
 
-        return replace(
+        partition = replace(
             partition,
             n_rows=placement.n_rows,
             estimated=tuple(estimated),
             baseline=tuple(baseline_values(calibration, self.decision)),
-            adjusted=adjusted.metrics,
-            adjusted_note=adjusted.note,
         )
+        return _with_adjusted(partition, adjusted)
 
     def _model(self, model: str) -> ModelPerformance:
         placed = self.placed[model]
@@ -273,6 +275,18 @@ class _Estimation:
             estimated=tuple(estimate_placed(together, calibration, self.decision)),
             baseline=tuple(baseline_values(calibration, self.decision)),
         )
+
+
+def _with_adjusted(partition: PartitionPerformance, adjusted: Adjusted) -> PartitionPerformance:
+    """The partition with an adjusted estimate: that of its sample, else the recorded one."""
+    is_recorded = bool(partition.adjusted)
+    if adjusted.metrics or not is_recorded:
+        return replace(partition, adjusted=adjusted.metrics, adjusted_note=adjusted.note)
+
+    note = f"{partition.adjusted_note}; recorded by the evaluation"
+    if adjusted.note:
+        note += f", for now {adjusted.note}"
+    return replace(partition, adjusted_note=note)
 
 
 def _nothing_published(

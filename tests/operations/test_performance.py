@@ -11,7 +11,12 @@ import pytest
 from nightscore.errors import InputError, PartitionNotFoundError
 from nightscore.ledger.layout import state_store
 from nightscore.monitoring.performance.estimates.adjusted import NO_BASELINE, REMOVED
-from nightscore.monitoring.performance.estimates.wording import CONCEPT_DRIFT, headlines
+from nightscore.monitoring.performance.estimates.of_runs import RunScores
+from nightscore.monitoring.performance.estimates.wording import (
+    CONCEPT_DRIFT,
+    headlines,
+    metric_of,
+)
 from nightscore.operations.baseline import record_baseline
 from nightscore.operations.clean_samples import clean_samples
 from nightscore.operations.evaluate import evaluate
@@ -23,6 +28,7 @@ from nightscore.operations.performance import (
 )
 from nightscore.operations.report import read_report
 from nightscore.schemas.decision import Decision
+from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.performance import EstimateRecord
 from tests.cli.test_commands import answer, nightscore, save
@@ -243,6 +249,87 @@ def test_what_cannot_be_estimated_says_why(own: Lake) -> None:
     with pytest.raises(InputError, match="has no profile") as caught:
         estimate(own, blind)
     assert f"nightscore run test {DAYS[0]} --force" in caught.value.next_step
+
+
+def test_evaluations_record_adjusted_estimates_which_outlive_the_samples(
+    own: Lake, tmp_path: Path
+) -> None:
+    job = labelled_job(own, labels={"column": "came_true"}, estimate={"sample_rows": 400})
+    log_baseline(own, job)
+    truth = labelled(1_000, seed=4)
+    truth["b"] += 1.5
+    own.write(DAYS[0], truth.drop(columns=["came_true", "amount"]))
+    own.run(job, DAYS[0])
+    write_labels(own, pl.from_pandas(truth[["id", "came_true"]]).with_columns(ds=pl.lit(DAYS[0])))
+    (fresh,) = estimate(own, job).partitions
+
+    def evaluated(days: int) -> EvaluationRecord:
+        later = datetime(2024, 3, 20, tzinfo=UTC) + timedelta(days=days)
+        (record,) = evaluate(job, later, cache=own.cache).records
+        return record
+
+    first = evaluated(0)
+    assert first.adjusted is not None
+    assert first.adjusted.metrics == fresh.adjusted
+    assert first.adjusted.reference.startswith("sha256:")
+    assert first.notes == ()
+    table = pl.read_parquet(f"{own.root}/predictions.nightscore/performance/**/*.parquet")
+    recorded = table.filter(kind="adjusted", metric="roc_auc")["value"].to_list()
+    assert recorded == [metric_of(fresh.adjusted, "roc_auc").value]  # type: ignore[union-attr]
+
+    clean_samples(job, datetime.now(UTC) + timedelta(days=1), delete=True)
+    found = estimate(own, job)
+    (kept,) = found.partitions
+    assert kept.adjusted == fresh.adjusted
+    assert "recorded by the evaluation" in kept.adjusted_note
+    errors = {record.metric: record.mean_absolute_error for record in found.track_records}
+    of_adjusted = {record.metric: record for record in found.adjusted_track_records}
+    assert of_adjusted["roc_auc"].n_partitions == 1
+    assert of_adjusted["roc_auc"].mean_absolute_error != errors["roc_auc"]
+    shown = nightscore(own, "performance", str(save(job, tmp_path))).stdout
+    assert "AUC, adjusted for covariate shift: " in " ".join(shown.split())
+
+    # Labels that are corrected later do not change what was estimated.
+    corrected = truth.assign(came_true=~truth["came_true"])
+    columns = pl.from_pandas(corrected[["id", "came_true"]])
+    write_labels(own, columns.with_columns(ds=pl.lit(DAYS[0])))
+    again = evaluated(1)
+    assert again.adjusted == first.adjusted
+    assert again.metrics != first.metrics
+
+
+@pytest.mark.parametrize(
+    ("broken", "note"),
+    [
+        ("sample", f"not adjusted for covariate shift: {REMOVED}"),
+        ("registry", "not adjusted for covariate shift: RuntimeError: no disk"),
+    ],
+)
+def test_what_cannot_be_adjusted_is_evaluated_all_the_same(
+    broken: str, note: str, own: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = labelled_job(own, labels={"column": "came_true"}, estimate={"sample_rows": 400})
+    log_baseline(own, job)
+    truth = labelled(300, seed=4)
+    own.write(DAYS[0], truth.drop(columns=["came_true", "amount"]))
+    run = own.run(job, DAYS[0])
+    write_labels(own, pl.from_pandas(truth[["id", "came_true"]]).with_columns(ds=pl.lit(DAYS[0])))
+
+    if broken == "sample":
+        assert run.sample is not None
+        state_store(job).delete([file.path for file in run.sample.files])
+    else:
+        monkeypatch.setattr(RunScores, "placement", _fail)
+
+    (record,) = evaluate(job, datetime(2024, 3, 20, tzinfo=UTC), cache=own.cache).records
+    assert record.notes == (note,)
+    assert record.metric("roc_auc") is not None
+    assert record.adjusted is not None
+    assert record.adjusted.metrics == ()
+
+
+def _fail(*_: object) -> None:
+    raise RuntimeError("no disk")
 
 
 def test_estimates_are_adjusted_for_covariate_shift(own: Lake, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from nightscore.ledger.run_record import new_run_id
+from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.job import ScoringJob, json_schema
 from nightscore.schemas.manifest import SCHEMA_VERSION, Manifest, read_record
 
@@ -17,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 GOLDENS = sorted((ROOT / "tests" / "golden").glob("manifest-*.json"))
 """Oldest first; the last one has all fields."""
 GOLDEN = GOLDENS[0]
+EVALUATIONS = sorted((ROOT / "tests" / "golden").glob("evaluation-*.json"))
+"""The same of evaluations."""
 EXAMPLES = sorted((ROOT / "deploy" / "jobs").glob("*.yaml"))
 
 
@@ -58,6 +61,19 @@ def test_a_manifest_written_once_is_read_for_ever(golden: Path) -> None:
     assert _without_new(written, raw) == raw, "a field was renamed or removed"
     if golden == GOLDENS[-1]:
         assert written == raw, "a field was added: write the next golden file"
+
+
+@pytest.mark.parametrize("golden", EVALUATIONS, ids=lambda path: path.stem)
+def test_an_evaluation_written_once_is_read_for_ever(golden: Path) -> None:
+    raw = json.loads(golden.read_text())
+    record = read_record(golden.read_text(), EvaluationRecord)
+    written = json.loads(record.model_dump_json())
+    assert _without_new(written, raw) == raw, "a field was renamed or removed"
+    if golden == EVALUATIONS[-1]:
+        assert written == raw, "a field was added: write the next golden file"
+        assert record.adjusted is not None
+    else:
+        assert record.adjusted is None, "not stored"
 
 
 def _without_new(written: Any, raw: Any) -> Any:

@@ -13,9 +13,10 @@ from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.performance import MetricRecord
 
-Kind = Literal["realised", "weighted", "estimated", "baseline"]
+Kind = Literal["realised", "weighted", "estimated", "adjusted", "baseline"]
 """What came true of the labelled rows; of early labels, weighted to stand for all rows; what the
-run had estimated before; what came true in the baseline that it was estimated from."""
+run had estimated before; the same adjusted for covariate shift, if there is a sample of its rows;
+what came true in the baseline that it was estimated from."""
 
 SCHEMA = pa.schema(
     [
@@ -70,6 +71,9 @@ def _rows(record: EvaluationRecord, manifest: Manifest | None) -> Iterator[dict[
 
     yield from _of_kind("realised", record.metrics, whole)
     yield from _of_kind("weighted", record.weighted, whole)
+
+    if record.adjusted is not None:
+        yield from _of_kind("adjusted", record.adjusted.metrics, whole)
 
     if manifest is not None and manifest.estimate is not None:
         yield from _of_kind("estimated", manifest.estimate.metrics, whole)

@@ -19,7 +19,7 @@ from nightscore.schemas.evaluation import CoverageRecord, EvaluationRecord
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.model_uri import exact_uri
 from nightscore.schemas.partition import show_value
-from nightscore.schemas.performance import EstimateRecord, MetricRecord
+from nightscore.schemas.performance import AdjustedRecord, EstimateRecord, MetricRecord
 from nightscore.schemas.text import counted
 
 NOT_ESTIMATED = "The run has estimated nothing."
@@ -95,29 +95,38 @@ def recorded_performance(manifest: Manifest) -> PartitionPerformance:
 def with_outcomes(
     partition: PartitionPerformance, evaluation: EvaluationRecord, decision: Decision
 ) -> PartitionPerformance:
-    """The partition with what came true.
+    """The partition with what came true, and the adjusted estimate that was recorded with it.
 
     Args:
         partition: As it was estimated.
         evaluation: Of the same run.
         decision: Metrics of another threshold or of other values are left out.
     """
-    same = evaluation.metrics
-
-    if evaluation.task == "binary" and evaluation.threshold != decision.threshold:
-        same = tuple(metric for metric in same if metric.name not in OF_THRESHOLD)
-
-    if evaluation.values != decision.values:
-        same = tuple(metric for metric in same if metric.name != "value")
+    adjusted = evaluation.adjusted or AdjustedRecord()
 
     return replace(
         partition,
-        realised=same,
+        realised=_of_decision(evaluation.metrics, evaluation, decision),
+        adjusted=_of_decision(adjusted.metrics, evaluation, decision),
+        adjusted_note=adjusted.note,
         labelled_share=evaluation.counts.share,
         coverage=evaluation.coverage,
         is_matured=evaluation.is_matured,
         is_selection=evaluation.selection is not None,
     )
+
+
+def _of_decision(
+    metrics: tuple[MetricRecord, ...], evaluation: EvaluationRecord, decision: Decision
+) -> tuple[MetricRecord, ...]:
+    """Those of an evaluation's metrics that are of this threshold and these values."""
+    if evaluation.task == "binary" and evaluation.threshold != decision.threshold:
+        metrics = tuple(metric for metric in metrics if metric.name not in OF_THRESHOLD)
+
+    if evaluation.values != decision.values:
+        metrics = tuple(metric for metric in metrics if metric.name != "value")
+
+    return metrics
 
 
 def track_records(

@@ -10,7 +10,12 @@ from sklearn.metrics import roc_auc_score
 from nightscore.ledger.layout import state_store
 from nightscore.monitoring.performance.metrics_table import SCHEMA, metrics_table
 from nightscore.operations.evaluate import evaluate
-from nightscore.schemas.performance import EstimateRecord, MetricRecord, SegmentRecord
+from nightscore.schemas.performance import (
+    AdjustedRecord,
+    EstimateRecord,
+    MetricRecord,
+    SegmentRecord,
+)
 from tests.support.evaluations import evaluation
 from tests.support.lake import Lake
 from tests.support.outcomes import (
@@ -38,6 +43,7 @@ def test_each_metric_is_a_row_by_kind_and_segment(bare_lake: Lake) -> None:
         (0.65, 0.55, 0.75),
         is_matured=False,
         weighted=(auc, MetricRecord(name="brier", note="too few")),
+        adjusted=AdjustedRecord(metrics=(auc,)),
         segments=(SegmentRecord(segment="origin=JFK", n=40, metrics=(auc,)),),
     )
     manifest = publish(labelled_job(bare_lake), DAYS[0], predictions(10))
@@ -49,6 +55,7 @@ def test_each_metric_is_a_row_by_kind_and_segment(bare_lake: Lake) -> None:
         ("realised", "", "roc_auc", 0.65),
         ("weighted", "", "roc_auc", 0.7),
         ("weighted", "", "brier", None),
+        ("adjusted", "", "roc_auc", 0.7),
         ("estimated", "", "roc_auc", 0.7),
         ("baseline", "", "roc_auc", 0.7),
         ("realised", "origin=JFK", "roc_auc", 0.7),
@@ -58,7 +65,7 @@ def test_each_metric_is_a_row_by_kind_and_segment(bare_lake: Lake) -> None:
     assert set(rows["evaluated_at"]) == {record.made_at}
 
     without_record = rows_of(metrics_table(record, None))
-    assert set(without_record["kind"]) == {"realised", "weighted"}
+    assert set(without_record["kind"]) == {"realised", "weighted", "adjusted"}
 
 
 def test_the_tables_of_all_evaluations_are_one(bare_lake: Lake) -> None:
