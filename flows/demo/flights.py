@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nightscore.arrow.parsing.files import read_tables
+from nightscore.arrow.parsing.files import read_facts, read_tables
 from nightscore.flows.demo.calendar import source_day
 from nightscore.storage.store import Store
 
@@ -134,7 +134,7 @@ def write_partitions(source: Path, root: Path, days: Sequence[date]) -> int:
 def _read_days(source: Path, days: Set[str]) -> pa.Table:
     """The rows of some days of 2013, in their order."""
     store = Store(str(source.parent))
-    columns = pq.read_schema(source).names
+    columns = read_facts(store, source.name).schema.names
     wanted = pa.array(sorted(days))
 
     parts = []

@@ -174,6 +174,8 @@ NOT_HERE = {
     "baseline": "changes no partition",
     "evaluate": "changes no partition",
     "pin": "changes no partition",
+    "promote": "moves an alias, and changes no partition",
+    "demote": "moves an alias, and puts back each partition by `rollback`",
     "demo": "scores each partition by `run`",
     "up": "starts services",
     "deploy": "changes what Prefect does",
