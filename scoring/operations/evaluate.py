@@ -147,6 +147,7 @@ def evaluate(
 
     if pending:
         reading = session.reading()
+
         for value, own_labels in reading.labels_of(pending):
             if not session.work.note_digest(value, own_labels.rows):
                 unchanged.append(value)
@@ -157,7 +158,9 @@ def evaluate(
                 records.append(session.evaluate(value, own_labels, outcomes))
             except LabelError as error:
                 problems.append(_problem(value, error))
+
         read = reading.partitions
+
         session.work.save_digests()
 
     pattern = job.input.partition_format

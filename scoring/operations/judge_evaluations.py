@@ -103,9 +103,9 @@ class _History:
             return None
 
         severity = _severity(metric, metric.value, bound, less_is_better=gate.less_is_better)
+        if not record.is_complete and severity == "ok":
+            return None
         if not record.is_complete:
-            if severity == "ok":
-                return None
             severity = "warning"
 
         return metric, f"{gate.metric} of {words}", severity

@@ -71,8 +71,10 @@ def _print(spec: ScoringJob, done: Evaluation) -> None:
         out.print(f"{counted(n_unchanged, 'partition')} {are} no new predictions or labels.")
     elif not done.records and not done.problems:
         out.print("Nothing is published in this range.")
+
     for text in filter(None, (done.describe_orphans(), done.describe_others())):
         out.print(f"{text}.")
+
     if (done.records or n_unchanged) and not replaced:
         out.print(f"Beside what was estimated: {spec.command('performance')}")
 

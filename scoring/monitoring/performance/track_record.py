@@ -140,6 +140,7 @@ def track_records(
     """
     pairs: dict[str, list[tuple[MetricRecord, float]]] = {}
     n_left_out: Counter[str] = Counter()
+
     for partition in partitions:
         realised = {metric.name: metric.value for metric in partition.realised}
 
@@ -147,6 +148,7 @@ def track_records(
             value = realised.get(estimate.name)
             if not partition.is_matured or value is None or estimate.value is None:
                 continue
+
             if partition.is_selection:
                 n_left_out[estimate.name] += 1
             else:
@@ -208,10 +210,12 @@ def realised_headlines(partition: PartitionPerformance) -> list[tuple[str, str]]
 
         subject = f"{LABELS[name]} {'came true' if partition.is_matured else 'so far'}"
         notes = [metric.note, _against_band(partition, name)]
+
         if partition.labelled_share is not None:
             notes.append(f"{show_share(partition.labelled_share)} labelled")
         if partition.is_selection:
             notes.append("a selection by score")
+
         found.append((subject, ", ".join([show_metric(metric), *filter(None, notes)])))
 
     return found
