@@ -175,7 +175,7 @@ def test_past_partitions_are_estimated_once_the_baseline_has_labels(
         shown = nightscore(own, *arguments).stdout
         assert "AUC" in shown
         assert "concept drift" in shown
-        assert arguments[0] == "report" or "came true" in shown
+        assert "came true" in shown
         assert "baseline" in shown
     assert nightscore(own, "performance", path, DAYS[1], "--from", DAYS[0]).returncode == 2
 
