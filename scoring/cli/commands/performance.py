@@ -130,7 +130,7 @@ def _print_one(spec: ScoringJob, found: Performance) -> None:
     else:
         out.print(f"{counted(partition.n_rows, 'row')} scored with {partition.model}")
     if partition.adjusted_note:
-        out.print(f"Adjusted for covariate shift: {partition.adjusted_note}")
+        out.print(f"Adjusted estimates: {partition.adjusted_note}")
     _print_coverage(partition)
     out.print(CONCEPT_DRIFT)
 
@@ -172,7 +172,7 @@ def _print_several(spec: ScoringJob, found: Performance) -> None:
         rows.append(_estimated_row(partition, shown))
 
         if partition.adjusted:
-            rows.append(_adjusted_row(partition, shown))
+            rows.append(adjusted_row(partition, shown))
         if partition.realised:
             rows.append(_realised_row(partition, shown))
 
@@ -212,13 +212,21 @@ def _print_track_records(records: Iterable[TrackRecord], shown: Sequence[str], w
             out.print(f"{LABELS.get(record.metric, record.metric)}{which}: {show_record(record)}")
 
 
-def _adjusted_row(partition: PartitionPerformance, shown: Sequence[str]) -> dict[str, str]:
+def adjusted_row(partition: PartitionPerformance, shown: Sequence[str]) -> dict[str, str]:
     """The estimate that is adjusted for covariate shift, below the plain one."""
+    notes = [partition.adjusted_note]
+
+    for metric in partition.adjusted:
+        if metric.name in shown and metric.value is None:
+            notes.append(metric.note)
+
+    in_short = dict.fromkeys(map(_in_short, notes))
+
     return {
         "partition": "  adjusted",
         "rows": "",
         **_cells(partition.adjusted, shown),
-        "note": _in_short(partition.adjusted_note),
+        "note": "; ".join(in_short),
     }
 
 

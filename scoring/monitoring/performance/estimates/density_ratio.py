@@ -94,6 +94,7 @@ def density_ratio(
 
     chances = np.empty(len(scores))
     aucs = []
+
     # More threads than one cost more than they save on so few rows.
     with threadpool_limits(1):
         for fold in range(N_FOLDS):
@@ -106,6 +107,7 @@ def density_ratio(
                 **CLASSIFIER, categorical_features=is_categorical[has_values], random_state=seed
             )
             classifier.fit(own_features[~is_held_out], is_day[~is_held_out])
+
             held_out = classifier.predict_proba(own_features[is_held_out])[:, 1]
             chances[is_held_out] = held_out
             aucs.append(_auc(held_out, is_day[is_held_out]))
