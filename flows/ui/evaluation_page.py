@@ -33,6 +33,7 @@ LEGEND = (
     "true, with their 95 % interval. A hollow dot is of early labels. The dashed line is the "
     "baseline. Bars are the error: estimated minus came true."
 )
+OF_ADJUSTED = " Diamonds are estimates that are adjusted for covariate shift, with their 95 % band."
 
 
 def evaluation_message(done: Evaluation, judged: Sequence[JudgedEvaluation] = ()) -> str:
@@ -113,12 +114,13 @@ def _metric_lines(
     """The plot of a metric, how right its estimates were, and its table, the latest first."""
     picture = data_uri(performance_png(partitions, name))
     label = escaped(LABELS.get(name, name))
+
     lines = [
-        f"**{label}**: {escaped(figures.record)}",
+        f"**{label}**: {escaped(f'{figures.record} {figures.adjusted_record}'.strip())}",
         "",
         f"![{escaped(figures.alternative)}]({picture})",
         "",
-        LEGEND,
+        LEGEND + (OF_ADJUSTED if figures.adjusted_record else ""),
         "",
         f"| partition | {label} estimated | came true | error | labelled | notes |",
         "| --- | ---: | ---: | ---: | ---: | --- |",

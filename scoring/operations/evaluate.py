@@ -255,8 +255,10 @@ class _Session:
         job, work = self._job, self.work
         run_id = work.live[value].run_id or ""
         since = time_of(value, job.input.partition_format, run_id)
+
         realised = outcomes.compare(labels, since, self._now)
         self._check_still_live(value)
+
         known = work.labels_of(value)
         model = outcomes.manifest.model if outcomes.manifest is not None else None
         adjusted, adjusted_notes = self._adjusted(value, outcomes.manifest)

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nightscore.monitoring.performance.estimates.wording import (
+    HEADLINE,
     LABELS,
     metric_of,
     show_band,
+    show_metric,
     show_number,
     show_value,
 )
@@ -121,6 +123,8 @@ class OutcomesSection:
     segments: list[SegmentRow] = field(default_factory=list)
     """The worst first, after all rows."""
     n_more_segments: int = 0
+    adjusted: str = ""
+    """The headline estimate, adjusted for covariate shift. Empty: it was not recorded."""
 
 
 def draw_outcomes(partition: PartitionPerformance, record: EvaluationRecord) -> OutcomesSection:
@@ -138,6 +142,7 @@ def draw_outcomes(partition: PartitionPerformance, record: EvaluationRecord) -> 
 
     return OutcomesSection(
         coverage=_coverage(record),
+        adjusted=_adjusted(partition),
         coverage_by_age=_coverage_by_age(record),
         notes=notes_of(record),
         metrics=headlines,
@@ -175,6 +180,19 @@ def _coverage(record: EvaluationRecord) -> str:
 def _coverage_by_age(record: EvaluationRecord) -> str:
     shares = [f"{one.share:.1%} after {_days(one.days)}" for one in record.coverage]
     return f"Labels were known of {', '.join(shares)}." if shares else ""
+
+
+def _adjusted(partition: PartitionPerformance) -> str:
+    """The first headline metric that is adjusted, and what has moved."""
+    for name in HEADLINE:
+        metric = metric_of(partition.adjusted, name)
+        if metric is not None:
+            note = partition.adjusted_note
+            what_moved = f" {note[0].upper()}{note[1:]}." if note else ""
+            shown = f"{LABELS[name]}, adjusted for covariate shift: {show_metric(metric)}"
+            return f"Estimated {shown}.{what_moved}"
+
+    return ""
 
 
 def _days(days: float) -> str:

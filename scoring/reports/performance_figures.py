@@ -26,6 +26,8 @@ class PerformanceRow:
 
     partition: str
     estimated: str
+    adjusted: str
+    """For covariate shift. Empty: there is no sample of the rows."""
     realised: str
     error: str
     """Estimated minus realised. Empty: one is not known, or labels do not stand for all rows."""
@@ -43,6 +45,8 @@ class PerformanceFigures:
     """What a drawing of it shows, in words."""
     record: str
     """How right the estimates were."""
+    adjusted_record: str
+    """The same of those that are adjusted for covariate shift. Empty: there are none."""
     rows: list[PerformanceRow]
 
 
@@ -72,13 +76,25 @@ def performance_figures(
         title=LABELS.get(name, name),
         alternative=_in_words(partitions, name),
         record=show_record(records.get(name)),
+        adjusted_record=_adjusted_record(partitions, name),
         rows=[_row(partition, name) for partition in partitions],
     )
 
 
+def _adjusted_record(partitions: Sequence[PartitionPerformance], name: str) -> str:
+    adjusted = [metric_of(partition.adjusted, name) for partition in partitions]
+    if not any(metric is not None and metric.value is not None for metric in adjusted):
+        return ""
+
+    records = {record.metric: record for record in track_records(partitions, adjusted=True)}
+    return f"Adjusted for covariate shift: {show_record(records.get(name))}"
+
+
 def _row(partition: PartitionPerformance, name: str) -> PerformanceRow:
     estimate = metric_of(partition.estimated, name)
+    adjusted = metric_of(partition.adjusted, name)
     truth = metric_of(partition.realised, name)
+
     notes = [partition.note, *(metric.note for metric in (estimate, truth) if metric)]
 
     if truth is not None and not partition.is_matured:
@@ -89,6 +105,7 @@ def _row(partition: PartitionPerformance, name: str) -> PerformanceRow:
     return PerformanceRow(
         partition=partition.partition,
         estimated="" if estimate is None else show_metric(estimate),
+        adjusted="" if adjusted is None else show_metric(adjusted),
         realised="" if truth is None else show_metric(truth),
         error=_show_error(estimate, truth) if partition.is_comparable else "",
         labelled=show_share(partition.labelled_share),

@@ -24,6 +24,8 @@ from nightscore.schemas.performance import MetricRecord
 SIZE = (8.2, 3.2)
 """Inches: as wide as the page."""
 BAND_OPACITY = 0.22
+BESIDE = 0.2
+"""Adjusted estimates are drawn so far to the right, where partitions are 1 apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ def performance_svg(partitions: Sequence[PartitionPerformance], name: str) -> st
     """The estimate as a line with its band, what came true as dots, and below them the error.
 
     What came true has its own interval. A hollow dot is of labels that are not complete. The
-    baseline is dashed. The error is estimated minus realised.
+    baseline is dashed. Estimates that are adjusted for covariate shift are diamonds with their
+    bands. The error is estimated minus realised.
 
     Args:
         partitions: In order.
@@ -79,14 +82,19 @@ def _drawing(partitions: Sequence[PartitionPerformance], name: str) -> Callable[
     estimated = _series([partition.estimated for partition in partitions], name)
     realised = _series([partition.realised for partition in partitions], name)
     baseline = _series([partition.baseline for partition in partitions], name)
+    adjusted = _series([partition.adjusted for partition in partitions], name)
+
     is_matured = np.array([partition.is_matured for partition in partitions])
     is_comparable = np.array([partition.is_comparable for partition in partitions])
 
     def draw(figure: Any) -> None:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+
         _draw_estimates(above, estimated)
         above.plot(baseline.values, color=TEXT, linewidth=1, linestyle=(0, (4, 3)))
         _draw_outcomes(above, realised, is_matured)
+        _draw_adjusted(above, adjusted)
+
         above.set_ylabel(LABELS.get(name, name), fontsize=7.5, color=TEXT)
         above.locator_params(axis="y", nbins=5)
 
@@ -140,6 +148,23 @@ def _draw_outcomes(axes: Any, realised: _Series, is_matured: Any) -> None:
             marker="o",
             markersize=4,
         )
+
+
+def _draw_adjusted(axes: Any, adjusted: _Series) -> None:
+    """Diamonds, beside the dots so that neither hides the other; nothing where there is none."""
+    known = np.flatnonzero(np.isfinite(adjusted.values))
+    places = known + BESIDE
+
+    axes.vlines(places, adjusted.low[known], adjusted.high[known], color=CURRENT, linewidth=0.8)
+    axes.plot(
+        places,
+        adjusted.values[known],
+        color=CURRENT,
+        markerfacecolor="none",
+        linestyle="",
+        marker="D",
+        markersize=4,
+    )
 
 
 def _draw_errors(axes: Any, errors: Floats, is_comparable: Any) -> None:

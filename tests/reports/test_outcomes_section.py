@@ -16,7 +16,7 @@ from nightscore.reports.outcomes_section import MAX_SEGMENTS, Cell, draw_outcome
 from nightscore.reports.page import Page, render
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.evaluation import CoverageRecord, EvaluationRecord, OutcomeCounts
-from nightscore.schemas.performance import ConfusionRecord, MetricRecord
+from nightscore.schemas.performance import AdjustedRecord, ConfusionRecord, MetricRecord
 from tests.support.evaluations import evaluation
 
 DAY = "2024-03-01"
@@ -91,6 +91,19 @@ def test_metrics_stand_beside_the_estimate_and_the_baseline() -> None:
     assert "7 orphans" in html
     assert "a note about &lt;labels&gt;" in html
     assert html.index("What came true") < html.index("Calibration") < html.index("By segment")
+
+
+def test_the_adjusted_estimate_is_one_line() -> None:
+    auc = MetricRecord(name="roc_auc", value=0.71, low=0.69, high=0.73, n=N_ROWS)
+    adjusted = AdjustedRecord(metrics=(auc,), note="covariate shift: the AUC of a classifier")
+    html = section_html(binary_record().model_copy(update={"adjusted": adjusted}))
+
+    line = (
+        "<p>Estimated AUC, adjusted for covariate shift: 0.710 (0.690 to 0.730). "
+        "Covariate shift: the AUC of a classifier.</p>"
+    )
+    assert line in html
+    assert "adjusted for covariate shift" not in section_html(binary_record())
 
 
 def test_calibration_is_drawn_and_confusion_adds_up() -> None:

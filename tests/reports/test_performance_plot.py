@@ -102,6 +102,27 @@ def test_it_is_drawn_in_the_colours_of_the_page() -> None:
         assert day.partition in plot.svg
 
 
+def test_adjusted_estimates_are_diamonds_with_a_record_of_their_own() -> None:
+    adjusted = [replace(DAYS[0], adjusted=(metric("roc_auc", 0.705, 0.001),)), *DAYS[1:]]
+    page, without = performance_page("t", adjusted, []), performance_page("t", DAYS, [])
+    (plot,), (plain,) = draw_performance(adjusted, ["roc_auc"]), draw_performance(DAYS, ["roc_auc"])
+
+    assert plot.figures.adjusted_record == (
+        "Adjusted for covariate shift: 0 of 1 matured partition came true within the band; "
+        "estimates were off by 0.005 on average, on balance 0.005 too low."
+    )
+    assert [row.adjusted for row in plot.figures.rows] == ["0.705 (0.704 to 0.706)", "", "", "", ""]
+    assert plot.figures.record == plain.figures.record
+    assert plot.figures.record in page
+    assert plot.figures.adjusted_record in page
+    assert '<span class="diamond"></span>adjusted</span> for covariate shift' in page
+    assert plot.svg != plain.svg
+
+    assert plain.figures.adjusted_record == ""
+    assert 'diamond"' not in without
+    assert ">adjusted<" not in without
+
+
 def test_without_labels_or_without_estimates_the_rest_is_drawn() -> None:
     unlabelled = [replace(day, realised=(), is_matured=False) for day in DAYS]
     (plot,) = draw_performance(unlabelled, ("roc_auc",))

@@ -55,6 +55,7 @@ class AdjustedRecords:
         recorded = self._recorded(manifest, earlier)
         if recorded is not None:
             return recorded, ()
+
         return adjusted, (f"not adjusted for covariate shift: {adjusted.note}",)
 
     def _estimate(self, manifest: Manifest) -> AdjustedRecord:
