@@ -125,7 +125,11 @@ def _band(name: str, estimate: Estimate, n_rows: int) -> tuple[float, float]:
     # Cases that are undefined, which are NaN, have no part in it.
     low = float(np.fmin.reduce(lows, axis=None))
     high = float(np.fmax.reduce(highs, axis=None))
+    return within_range(name, low, high, n_rows)
 
+
+def within_range(name: str, low: float, high: float, n_rows: int) -> tuple[float, float]:
+    """The ends of a band, where the metric can be."""
     if name == "value":
         return low, high
     if name == "log_loss":

@@ -51,6 +51,8 @@ class DensityRatio(NamedTuple):
     """Of the classifier, on rows that it was not fitted to. 0.5: nothing has moved."""
     is_shifted: bool
     """The AUC is significantly greater than 0.5."""
+    folds: npt.NDArray[np.int64]
+    """Which classifier has given each weight, shape (n_baseline,)."""
 
     @property
     def n_effective(self) -> float:
@@ -115,7 +117,9 @@ def density_ratio(
     auc = float(np.mean(aucs))
     own = np.clip(chances[~is_day], 1e-6, 1 - 1e-6)
 
-    return DensityRatio(_normalised(own / (1 - own)), auc, _is_significant(auc, is_day))
+    weights = _normalised(own / (1 - own))
+
+    return DensityRatio(weights, auc, _is_significant(auc, is_day), folds[~is_day])
 
 
 def _folds(is_day: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.int64]:

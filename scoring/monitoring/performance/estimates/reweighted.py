@@ -24,14 +24,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.monitoring.performance.estimates.binary import estimate_metrics
+from nightscore.monitoring.performance.estimates.binary import estimate_metrics, within_range
 from nightscore.monitoring.performance.estimates.calibration import Calibration, label_variances
 from nightscore.monitoring.performance.estimates.density_ratio import (
+    N_FOLDS,
     DensityRatio,
     density_ratio,
     effective_rows,
 )
 from nightscore.monitoring.performance.estimates.placement import LIKELY, Placement
+from nightscore.monitoring.performance.metrics.intervals import Z_95
 from nightscore.profiles.bins import Floats
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.performance import MetricRecord
@@ -130,15 +132,60 @@ def estimate_reweighted(
         )
         return _unknown(placement, calibration, decision, why, ratio)
 
+    metrics = estimate_metrics(placement, calibration, decision)
+
     if ratio.is_shifted:
-        calibration = reweight(calibration, baseline, ratio.weights, placement)
+        adjusted = reweight(calibration, baseline, ratio.weights, placement)
+        metrics = estimate_metrics(placement, adjusted, decision)
+        of_folds = _of_folds(baseline, ratio, placement, calibration, decision)
+        metrics = [_widened(metric, of_folds) for metric in metrics]
 
     return Reweighted(
-        metrics=estimate_metrics(placement, calibration, decision),
+        metrics=metrics,
         is_shifted=ratio.is_shifted,
         shift_auc=ratio.auc,
         n_effective=ratio.n_effective,
     )
+
+
+def _of_folds(
+    baseline: Sample,
+    ratio: DensityRatio,
+    placement: Placement,
+    calibration: Calibration,
+    decision: Decision,
+) -> dict[str, list[float]]:
+    """The estimates of each metric by the rows of one fold, whose weights are of one classifier."""
+    values: dict[str, list[float]] = {}
+    for fold in range(N_FOLDS):
+        is_in_fold = ratio.folds == fold
+        weights = ratio.weights[is_in_fold]
+        of_fold = reweight(
+            calibration, baseline.select(is_in_fold), weights / weights.mean(), placement
+        )
+
+        for metric in estimate_metrics(placement, of_fold, decision):
+            if metric.value is not None:
+                values.setdefault(metric.name, []).append(metric.value)
+
+    return values
+
+
+def _widened(metric: MetricRecord, of_folds: dict[str, list[float]]) -> MetricRecord:
+    """The metric with the spread of its folds added to the variance of its band.
+
+    The variance of a mean of k values is their variance divided by k; here of the folds' estimates.
+    """
+    values = of_folds.get(metric.name, [])
+    if len(values) < N_FOLDS or metric.value is None or metric.low is None or metric.high is None:
+        return metric
+
+    spread = Z_95 * float(np.std(values, ddof=1)) / N_FOLDS**0.5
+    low = metric.value - float(np.hypot(metric.value - metric.low, spread))
+    high = metric.value + float(np.hypot(metric.high - metric.value, spread))
+
+    low, high = within_range(metric.name, low, high, metric.n)
+    return metric.model_copy(update={"low": low, "high": high})
 
 
 def reweight(

@@ -19,6 +19,7 @@ from nightscore.monitoring.performance.estimates.reweighted import (
 from nightscore.profiles.bins import Floats
 from nightscore.profiles.edges import Edges
 from nightscore.schemas.decision import Decision
+from nightscore.schemas.performance import MetricRecord
 
 DECISION = Decision()
 
@@ -101,6 +102,34 @@ def test_adjusted_estimates_have_less_than_half_of_the_error_under_shift(share_o
     assert own.low is not None
     assert own.high is not None
     assert own.low <= truth <= own.high
+
+
+def test_bands_count_that_weights_are_estimated() -> None:
+    day = make_rows(6_000, seed=2, share_of_b=0.7)
+    placement = placed(day, CALIBRATION)
+    sample, of_day = BASELINE.sample(4_000, labelled=True), day.sample(1_000)
+    found = estimate_reweighted(sample, of_day, placement, CALIBRATION, DECISION)
+    ratio = density_ratio(sample.features, of_day.features, sample.scores, of_day.scores, 0)
+
+    def accuracy_by(rows: Sample, weights: Floats) -> MetricRecord:
+        calibration = reweight(CALIBRATION, rows, weights, placement)
+        metrics = estimate_metrics(placement, calibration, DECISION)
+        return next(metric for metric in metrics if metric.name == "accuracy")
+
+    values = []
+    for fold in range(3):
+        chosen = ratio.folds == fold
+        values.append(accuracy_by(sample.select(chosen), ratio.weights[chosen]).value)
+    of_rows = accuracy_by(sample, ratio.weights)
+    own = next(metric for metric in found.metrics if metric.name == "accuracy")
+
+    assert own.value == of_rows.value
+    assert own.low is not None
+    assert of_rows.low is not None
+    assert of_rows.value is not None
+    of_weights = 1.96**2 * np.var(np.array(values, np.float64), ddof=1) / 3
+    expected = (of_rows.value - of_rows.low) ** 2 + of_weights
+    assert (own.value - own.low) ** 2 == pytest.approx(expected, rel=1e-3)
 
 
 def test_without_a_shift_the_estimate_is_the_plain_one() -> None:
