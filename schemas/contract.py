@@ -8,6 +8,17 @@ REPEATED_TEXT = pa.dictionary(pa.int32(), pa.string())
 """Texts that many rows share, such as the model version."""
 
 
+CHAMPION_PREFIX = "champion_"
+
+
+def champion_name(name: str) -> str:
+    """The column of a challenger's table that has the champion's prediction of a row.
+
+    It is null where the champion has refused the row.
+    """
+    return CHAMPION_PREFIX + name
+
+
 @dataclass(frozen=True, slots=True)
 class InputColumn:
     """A column of a validated batch."""
@@ -56,6 +67,8 @@ class Contract:
     dictionaries: frozenset[str] = frozenset()
     """Text features that the files store as dictionaries. Batches keep them so, and no text is
     decoded row by row."""
+    champion: tuple[OutputColumn, ...] = ()
+    """Of a challenger: the champion's prediction columns, which stand beside its own."""
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -81,5 +94,6 @@ class Contract:
 
         fields += [(column.name, column.type) for column in self.passthrough]
         fields += [(column.name, column.type) for column in self.predictions]
+        fields += [(champion_name(column.name), column.type) for column in self.champion]
         fields += [("model_version", REPEATED_TEXT), ("run_id", REPEATED_TEXT)]
         return pa.schema(fields)

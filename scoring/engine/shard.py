@@ -1,6 +1,6 @@
 """A shard's task and its result: what crosses the process boundary."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nightscore.outputs.writer import WrittenPart
@@ -61,6 +61,13 @@ class ShardTask:
     or the worker is on another machine."""
     first_attempt: int = 0
     """Number of the run's first attempt at any shard: none writes over an earlier one's part."""
+    challengers: "tuple[ShardTask, ...]" = ()
+    """For each challenger a task of its own for the same shard: with its job, run, model, contract
+    and profile. Batches are read once for all of them, so that `shard`, `batch_rows` and
+    `memory_bytes` are the champion's."""
+    max_overhead: float = 1.0
+    """What a challenger's predictions may take of the champion's CPU seconds, as a multiple. A
+    slower one ends."""
 
     @property
     def where(self) -> str:
@@ -72,6 +79,11 @@ class ShardTask:
     def part_attempt(self) -> int:
         """Number of the attempt in the names of its files."""
         return self.first_attempt + self.attempt
+
+    @property
+    def is_first_try(self) -> bool:
+        """Nothing has gone wrong with the shard in this run. Only then challengers score it too."""
+        return self.attempt == 0 and self.n_hung == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,3 +126,44 @@ class ShardResult:
     """The sample of the shard's rows: one file, or none if the job wants no sample."""
     predictor: PredictorRecord = field(default_factory=PredictorRecord)
     """What has predicted; a checkpoint of an earlier version does not say."""
+    challengers: "tuple[ChallengerResult, ...]" = ()
+    """One for each challenger of the task, in its order; none where the shard was tried again."""
+
+    def for_checkpoint(self) -> "ShardResult":
+        """The same with each profile once, as a checkpoint has it."""
+        challengers = tuple(
+            replace(one, result=one.result and one.result.for_checkpoint())
+            for one in self.challengers
+        )
+        return replace(self, counted=b"", challengers=challengers)
+
+    def for_driver(self) -> "ShardResult":
+        """The same with each profile once, as it comes from a worker."""
+        challengers = tuple(
+            replace(one, result=one.result and one.result.for_driver()) for one in self.challengers
+        )
+        return replace(self, profile="", challengers=challengers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChallengerResult:
+    """What a challenger did with a shard, beside the champion. Checkpoints have it as JSON."""
+
+    result: ShardResult | None = None
+    """As of a run of its own. `wall_s` and `process_cpu_s` are the shard's; `stages_s` and `cpu_s`
+    are its own. None: it has ended in this shard, and none of its files are left."""
+    failure: str = ""
+    """Why it has ended: one sentence; empty: it has not."""
+    cpu_s: float = 0.0
+    """CPU seconds that it took, until it ended. The champion's `cpu_s` has them too."""
+    predict_cpu_s: float = 0.0
+    """What its predictions took of them."""
+    n_refused_alone: int = 0
+    """Rows that the champion has scored and the challenger has refused."""
+    difference: str = ""
+    """Counts of the difference between both; empty: nobody has counted."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has scored the shard to its end."""
+        return self.result is not None

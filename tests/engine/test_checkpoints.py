@@ -1,8 +1,11 @@
 """Checkpoints of finished shards, also those that earlier versions have written."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 from nightscore.engine import checkpoints
+from nightscore.engine.shard import ChallengerResult
 from nightscore.schemas.partition import MIN_SHARD_ROWS
 from tests.runs.conftest import result
 
@@ -28,3 +31,39 @@ def test_a_checkpoint_of_an_earlier_version_has_the_usual_shards() -> None:
     assert earlier.least_shard_rows == MIN_SHARD_ROWS
     assert earlier.is_cut_like(checkpoints.Checkpoint(2, result(4)))
     assert not earlier.is_cut_like(checkpoints.Checkpoint(2, result(4), 4_096))
+
+
+def test_a_checkpoint_has_what_the_challengers_did() -> None:
+    complete = ChallengerResult(result=result(3), cpu_s=1.5, n_refused_alone=2, difference="{}")
+    ended = ChallengerResult(failure="it has raised", cpu_s=0.5)
+    of_shard = replace(result(3), challengers=(complete, ended), counted=b"\xff")
+
+    checkpoint = checkpoints.Checkpoint(2, of_shard.for_checkpoint())
+    content = checkpoints._codec.dump_json(checkpoint)
+
+    assert checkpoints._codec.validate_json(content) == checkpoint
+    assert checkpoint.result.challengers[0].is_complete
+    assert not checkpoint.result.challengers[1].is_complete
+
+
+def test_each_profile_goes_to_a_checkpoint_or_to_the_driver_once() -> None:
+    counted = replace(result(3), profile="UEFS", counted=b"\xff")
+    of_shard = replace(counted, challengers=(ChallengerResult(result=counted), ChallengerResult()))
+
+    stored, sent = of_shard.for_checkpoint(), of_shard.for_driver()
+
+    assert (stored.profile, stored.counted) == ("UEFS", b"")
+    assert (sent.profile, sent.counted) == ("", b"\xff")
+    assert stored.challengers == (
+        ChallengerResult(result=replace(counted, counted=b"")),
+        ChallengerResult(),
+    )
+    assert sent.challengers == (
+        ChallengerResult(result=replace(counted, profile="")),
+        ChallengerResult(),
+    )
+
+
+def test_a_checkpoint_of_before_challengers_is_read() -> None:
+    golden = Path("tests/golden/checkpoint-1.json").read_bytes()
+    assert checkpoints._codec.validate_json(golden).result.challengers == ()

@@ -65,9 +65,9 @@ def _score_shard(task: ShardTask) -> ShardResult:
         stages_s=shard.clock.seconds,
         peak_bytes=peak_resident_bytes(),
     )
-    write_checkpoint(task, replace(result, counted=b""))
+    write_checkpoint(task, result.for_checkpoint())
 
     # The driver holds the results of all shards: each profile once. That of an only shard is stored
     # as it is, if nothing is added to it.
     is_only_shard = task.shard.n_rows == task.n_rows
-    return result if is_only_shard else replace(result, profile="")
+    return result if is_only_shard else result.for_driver()
