@@ -26,7 +26,7 @@ from nightscore.operations import api
 from nightscore.operations.evaluate import evaluate
 from nightscore.operations.notebook_performance import Evaluations, PerformancePage
 from nightscore.operations.notebook_progress import shown_progress
-from nightscore.operations.notebook_tables import html_frame, html_table, text_table
+from nightscore.operations.notebook_tables import html_frame, html_table, save_page, text_table
 from nightscore.operations.performance import estimate_performance, recorded_between
 from nightscore.operations.performance_page import read_performance_page
 from nightscore.operations.report import newest_report, read_report, reported_run
@@ -53,9 +53,7 @@ class Report:
 
     def save(self, path: str | Path) -> Path:
         """Write the page to a file."""
-        target = Path(path)
-        target.write_text(self.html, encoding="utf-8")
-        return target
+        return save_page(self.html, path)
 
     def __repr__(self) -> str:
         """The verdict."""

@@ -9,7 +9,7 @@ from nightscore.monitoring.performance.estimates.wording import LABELS, show_sha
 from nightscore.monitoring.performance.realised_wording import SHOWN, notes_of, show_realised
 from nightscore.monitoring.performance.track_record import show_record
 from nightscore.operations.evaluate import Evaluation
-from nightscore.operations.notebook_tables import html_frame, html_table, text_table
+from nightscore.operations.notebook_tables import html_frame, html_table, save_page, text_table
 from nightscore.operations.performance import Performance
 from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.partition import show_value
@@ -95,9 +95,7 @@ class PerformancePage:
 
     def save(self, path: str | Path) -> Path:
         """Write the page to a file."""
-        target = Path(path)
-        target.write_text(self.html, encoding="utf-8")
-        return target
+        return save_page(self.html, path)
 
     def metrics(self) -> "pl.DataFrame":
         """All metrics as a Polars frame: a row for each, by partition and kind.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 from nightscore.schemas.text import printable
 
@@ -22,6 +23,13 @@ def html_frame(page: str, title: str) -> str:
         f'<iframe srcdoc="{escape(page)}" title="{escape(title)}" style="{style}" '
         'sandbox="allow-same-origin"></iframe>'
     )
+
+
+def save_page(page: str, path: str | Path) -> Path:
+    """Write a page to a file; returns its path."""
+    target = Path(path)
+    target.write_text(page, encoding="utf-8")
+    return target
 
 
 def html_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

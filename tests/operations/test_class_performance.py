@@ -1,6 +1,5 @@
 """A real model of three classes, all the way: baseline with labels, runs, estimates and truth."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,9 @@ from nightscore.schemas.job import ScoringJob
 from tests.cli.test_commands import answer, nightscore, save
 from tests.support.lake import Lake
 from tests.support.models import copy_registry, make_frame
-from tests.support.outcomes import labelled_job, write_labels
+from tests.support.outcomes import NOW, labelled_job, write_labels
 
 DAY, EARLIER = "2024-02-29", "2024-02-28"
-NOW = datetime(2024, 3, 20, tzinfo=UTC)
 OF_ALL = (
     "roc_auc_macro",
     "log_loss",

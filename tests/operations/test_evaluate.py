@@ -38,16 +38,16 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import Partition
 from tests.support.lake import Lake
 from tests.support.outcomes import (
+    DAY,
     DAYS,
+    NOW,
+    labelled_day,
     labelled_job,
     labels_of,
     predictions,
     publish,
     write_labels,
 )
-
-NOW = datetime(2024, 3, 20, tzinfo=UTC)
-DAY = DAYS[0]
 
 
 def publish_days(job: ScoringJob, n_rows: int = 200) -> dict[str, pl.DataFrame]:
@@ -164,9 +164,7 @@ def test_history_tells_what_was_known_when(bare_lake: Lake) -> None:
 
 
 def test_a_lost_index_costs_reading_and_no_record(bare_lake: Lake) -> None:
-    job = labelled_job(bare_lake)
-    publish(job, DAY, predictions(100))
-    write_labels(bare_lake, labels_of(predictions(100), DAY))
+    job = labelled_day(bare_lake)
     evaluate(job, NOW)
 
     state_store(job).write_bytes("index/labels.json.gz", b"broken")
@@ -198,9 +196,7 @@ def test_records_of_the_older_digest_stay(
 
 
 def test_nothing_new_reads_no_label(bare_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = labelled_job(bare_lake)
-    publish(job, DAY, predictions(100))
-    write_labels(bare_lake, labels_of(predictions(100), DAY))
+    job = labelled_day(bare_lake)
     evaluate(job, NOW)
 
     monkeypatch.setattr(module._Session, "reading", pytest.fail)
@@ -210,9 +206,7 @@ def test_nothing_new_reads_no_label(bare_lake: Lake, monkeypatch: pytest.MonkeyP
 def test_of_two_evaluations_at_once_one_record_stays(
     bare_lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = labelled_job(bare_lake)
-    publish(job, DAY, predictions(100))
-    write_labels(bare_lake, labels_of(predictions(100), DAY))
+    job = labelled_day(bare_lake)
     write, others = module.write_evaluation, []
 
     def write_after_another(*arguments: Any) -> EvaluationRecord:
@@ -229,9 +223,7 @@ def test_of_two_evaluations_at_once_one_record_stays(
 def test_killed_between_its_files_it_gives_the_same(
     bare_lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = labelled_job(bare_lake)
-    publish(job, DAY, predictions(100))
-    write_labels(bare_lake, labels_of(predictions(100), DAY))
+    job = labelled_day(bare_lake)
 
     with monkeypatch.context() as patch:
         patch.setattr("nightscore.storage.store.Store.create", kill)
@@ -495,9 +487,7 @@ def test_predictions_without_the_keys_are_named(bare_lake: Lake) -> None:
 
 
 def test_a_damaged_page_is_no_fault_of_the_disk(bare_lake: Lake) -> None:
-    job = labelled_job(bare_lake)
-    publish(job, DAY, predictions(100))
-    write_labels(bare_lake, labels_of(predictions(100), DAY))
+    job = labelled_day(bare_lake)
     path = Path(bare_lake.root) / "labels" / "part-0.parquet"
     content = bytearray(path.read_bytes())
     content[60:90] = b"\xff" * 30
@@ -635,9 +625,7 @@ def test_labels_score_nothing_again(bare_lake: Lake) -> None:
 
 
 def test_evaluations_stay_as_long_as_their_results(bare_lake: Lake) -> None:
-    job = labelled_job(bare_lake)
-    publish(job, DAY, predictions(100))
-    write_labels(bare_lake, labels_of(predictions(100), DAY))
+    job = labelled_day(bare_lake)
     (record,) = evaluate(job, NOW).records
     store = state_store(job)
     orphan = record.rows.replace(record.run_id, "01a2095c-1262-7217-9c92-00000000ffff")

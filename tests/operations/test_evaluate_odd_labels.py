@@ -21,7 +21,10 @@ from nightscore.operations.evaluate import evaluate
 from nightscore.operations.metric_history import metric_history
 from tests.support.lake import Lake
 from tests.support.outcomes import (
+    DAY,
     DAYS,
+    NOW,
+    labelled_day,
     labelled_job,
     labels_of,
     predictions,
@@ -29,9 +32,6 @@ from tests.support.outcomes import (
     write_labels,
 )
 from tests.support.publications import run_id
-
-NOW = datetime(2024, 3, 20, tzinfo=UTC)
-DAY = DAYS[0]
 
 
 def test_before_the_first_labels_nothing_is_compared(
@@ -46,9 +46,7 @@ def test_before_the_first_labels_nothing_is_compared(
 
 
 def test_labels_that_are_gone_withdraw_no_evaluation(bare_lake: Lake) -> None:
-    job = labelled_job(bare_lake)
-    publish(job, DAY, predictions(100))
-    write_labels(bare_lake, labels_of(predictions(100), DAY))
+    job = labelled_day(bare_lake)
     evaluate(job, NOW)
     folder = Path(bare_lake.root) / "labels"
     shutil.move(folder, folder.with_name("elsewhere"))
@@ -79,9 +77,7 @@ def test_partitions_of_labels_that_are_not_published_are_named(
 
 
 def test_files_that_are_no_parquet_are_named_in_the_words_of_labels(bare_lake: Lake) -> None:
-    job = labelled_job(bare_lake)
-    publish(job, DAY, predictions(100))
-    write_labels(bare_lake, labels_of(predictions(100), DAY))
+    job = labelled_day(bare_lake)
     Path(bare_lake.root, "labels", "notes.parquet").write_text("no table")
 
     with pytest.raises(CorruptFileError, match=r"notes\.parquet") as caught:

@@ -26,7 +26,8 @@ from nightscore.schemas.manifest import Manifest
 from tests.cli.test_commands import save
 from tests.support.lake import Lake
 from tests.support.outcomes import (
-    DAYS,
+    DAY,
+    NOW,
     labelled_job,
     labels_of,
     predictions,
@@ -34,9 +35,6 @@ from tests.support.outcomes import (
     write_labels,
 )
 from tests.support.publications import run_id
-
-NOW = datetime(2024, 3, 20, tzinfo=UTC)
-DAY = DAYS[0]
 
 
 def replaced_day(lake: Lake, **changes: object) -> tuple[ScoringJob, Manifest, Manifest]:

@@ -27,15 +27,15 @@ from nightscore.flows.stack.settings import free_ports
 from nightscore.flows.ui.markdown import escaped
 from nightscore.ledger.layout import state_store
 from nightscore.operations.baseline import record_baseline
+from nightscore.operations.column_history import column_series
 from nightscore.operations.report import (
-    column_series,
     draw_report,
-    past_of,
     read_report,
     report_link,
     reported_run,
     write_report,
 )
+from nightscore.operations.report_sources import past_of
 from nightscore.operations.rollback import plan_rollback, roll_back
 from nightscore.operations.serve_reports import report_pages
 from nightscore.schemas.job import ScoringJob

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from nightscore.storage.backends import local
+from nightscore.storage.probe import check_creates, check_writable
 from nightscore.storage.store import Store
 
 FOLDER = "a/b"
@@ -60,6 +61,31 @@ def test_an_output_is_opened_in_a_folder_that_others_remove(
     with store.backend.open_output(f"{FOLDER}/new") as file:
         file.write(b"new")
     assert store.read_bytes(f"{FOLDER}/new") == b"new"
+
+
+@pytest.mark.parametrize("step", ["mkdir", "rmdir", "unlink"])
+def test_two_checks_at_once_of_an_output_that_does_not_exist_both_succeed(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second makes the folders, writes, and removes them, at each step of the first."""
+    root, real = str(tmp_path / "new" / "output"), getattr(Path, step)
+    checks: list[str] = []
+
+    def come_between(path: Path, *args: Any, **named: Any) -> None:
+        real(path, *args, **named)
+        if checks[-1] == "first":
+            checks.append("second")
+            check_writable(Store(root))
+            check_creates(Store(root))
+            checks.append("first")
+
+    monkeypatch.setattr(Path, step, come_between)
+    for check in (check_writable, check_creates):
+        checks.append("first")
+        check(Store(root))
+
+    assert "second" in checks
+    assert Store(root).list_files() == []
 
 
 def test_a_writer_whose_folder_never_stays_gives_up(

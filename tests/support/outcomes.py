@@ -29,6 +29,9 @@ from tests.support.lake import Lake
 from tests.support.publications import run_id
 
 DAYS = ("2024-03-01", "2024-03-02", "2024-03-03")
+DAY = DAYS[0]
+NOW = datetime(2024, 3, 20, tzinfo=UTC)
+"""When labels are looked at: all of them are matured by then."""
 
 
 def labelled_job(lake: Lake, **changes: Any) -> ScoringJob:
@@ -41,6 +44,14 @@ def labelled_job(lake: Lake, **changes: Any) -> ScoringJob:
     }
     labels |= changes.pop("labels", {})
     return lake.job(labels={k: v for k, v in labels.items() if v is not None}, **changes)
+
+
+def labelled_day(lake: Lake, **changes: Any) -> ScoringJob:
+    """Such a job with 100 predictions of one day published, and the labels of them."""
+    job = labelled_job(lake, **changes)
+    publish(job, DAY, predictions(100))
+    write_labels(lake, labels_of(predictions(100), DAY))
+    return job
 
 
 def predictions(n_rows: int, seed: int = 0, first_id: int = 0) -> pl.DataFrame:

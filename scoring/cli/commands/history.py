@@ -18,9 +18,9 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.monitoring.drift import statistic_catalog
 from nightscore.monitoring.drift.statistics.shared.statistic import Figure
 from nightscore.monitoring.performance.estimates.wording import LABELS, metric_name
+from nightscore.operations.column_history import ColumnDay, column_series, compared_columns
 from nightscore.operations.history import run_history
 from nightscore.operations.metric_history import metric_history
-from nightscore.operations.report import ColumnDay, column_series, compared_columns
 from nightscore.outputs.publish import open_publisher
 from nightscore.reports.series import sparkline
 from nightscore.schemas.dates import is_like_a_date

@@ -42,9 +42,7 @@ def promote(
     verbose: bool,
 ) -> None:
     """Make a version live, and print the entry of the log."""
-    log_to(verbose)
-    spec, cache = load(job), model_cache(cache_dir)
-
+    spec, cache = _opened(job, cache_dir, verbose=verbose)
     if abandon:
         _abandon(spec, note, as_json=as_json)
         return
@@ -70,9 +68,7 @@ def demote(
     verbose: bool,
 ) -> None:
     """Take the live version back, and what it has published if that is wanted."""
-    log_to(verbose)
-    spec, cache = load(job), model_cache(cache_dir)
-
+    spec, cache = _opened(job, cache_dir, verbose=verbose)
     if abandon:
         _abandon(spec, note, as_json=as_json)
         return
@@ -123,6 +119,12 @@ def releases(job: str, at: datetime | None, as_json: bool) -> None:
     if found.releases[-1].is_pending:
         command = found.target.command(found.releases[-1])
         out.print(f"The newest entry is not completed: `{command}` goes on with it.")
+
+
+def _opened(job: str, cache_dir: Path | None, *, verbose: bool) -> tuple[ScoringJob, ModelCache]:
+    """The job of a release, and the models of this host; what is done is logged from now on."""
+    log_to(verbose)
+    return load(job), model_cache(cache_dir)
 
 
 def _moment(at: datetime) -> datetime:

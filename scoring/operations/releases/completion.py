@@ -8,9 +8,42 @@ from datetime import UTC, datetime
 
 from nightscore.errors import ConflictError
 from nightscore.ledger.release_log import Release
+from nightscore.operations.releases.entries import read_noticing
 from nightscore.operations.releases.target import ReleaseTarget
 from nightscore.runs.alias_moves import enter_move
-from nightscore.schemas.release_entry import OutcomeRecord
+from nightscore.schemas.release_entry import OutcomeRecord, ReleaseKind
+
+
+def read_completing(
+    target: ReleaseTarget, kind: ReleaseKind, version: str | None, by: str
+) -> tuple[list[Release], Release | None]:
+    """The log as a new release finds it, once what has died before is completed.
+
+    Args:
+        target: The alias and its log.
+        kind: Of the release that is wanted.
+        version: That shall be live by it. None: whichever the command chooses.
+        by: Who wants it.
+
+    Returns:
+        All entries, and the newest one if it was the same release, which has died and is completed
+        now. None: there is none, and a new entry may be begun.
+
+    Raises:
+        ConflictError: Another release has died or is under way, or somebody has moved the alias by
+            other means; or the completion fails, as `complete` says.
+    """
+    releases = read_noticing(target)
+    newest = releases[-1] if releases else None
+
+    if newest is None or not newest.is_pending:
+        return releases, None
+
+    is_same = newest.entry.kind == kind and version in (None, newest.entry.after.version)
+    if not is_same:
+        target.check_complete(releases)
+
+    return releases, complete(target, newest, by)
 
 
 def complete(target: ReleaseTarget, pending: Release, by: str) -> Release:

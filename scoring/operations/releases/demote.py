@@ -9,11 +9,10 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.model_versions import fetch, resolve
 from nightscore.models.registries.protocol import ModelVersion
 from nightscore.operations.releases.affected_jobs import find_affected
-from nightscore.operations.releases.completion import complete
+from nightscore.operations.releases.completion import complete, read_completing
 from nightscore.operations.releases.entries import (
     NewEntry,
     begin,
-    read_noticing,
     recorded_version,
 )
 from nightscore.operations.releases.promote import Proposal, ReleaseResult
@@ -48,19 +47,15 @@ def demote(job: ScoringJob, proposal: Proposal, cache: ModelCache) -> ReleaseRes
     check_number(job, "demote", proposal.version)
     target = find_target(job, "demote")
 
-    releases = read_noticing(target)
-
-    newest = releases[-1] if releases else None
-    if newest is not None and _is_same(newest, proposal):
-        done = complete(target, newest, proposal.by)
-        return ReleaseResult(release=done, affected=find_affected(target), is_new=False)
-
-    target.check_complete(releases)
+    releases, completed = read_completing(target, "demoted", proposal.version, proposal.by)
+    if completed is not None:
+        return ReleaseResult(release=completed, affected=find_affected(target), is_new=False)
 
     live = target.alias.version()
     if live is None:
         raise missing_alias(target)
 
+    newest = releases[-1] if releases else None
     if _is_demoted(newest, proposal, live):
         affected = find_affected(target)
         return ReleaseResult(release=newest, affected=affected, is_new=False, was_live=True)
@@ -97,12 +92,6 @@ def _take_back(
     )
 
     return complete(target, begin(target, releases, new), proposal.by)
-
-
-def _is_same(newest: Release, proposal: Proposal) -> bool:
-    """Whether the newest entry is a demotion that has died, and the same is wanted again."""
-    is_demotion = newest.is_pending and newest.entry.kind == "demoted"
-    return is_demotion and proposal.version in (None, newest.entry.after.version)
 
 
 def _is_demoted(newest: Release | None, proposal: Proposal, live: str) -> bool:

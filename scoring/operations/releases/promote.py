@@ -11,11 +11,10 @@ from nightscore.models.model_versions import resolve
 from nightscore.models.registries.protocol import ModelVersion
 from nightscore.operations.check import check_model
 from nightscore.operations.releases.affected_jobs import AffectedJobs, find_affected
-from nightscore.operations.releases.completion import complete
+from nightscore.operations.releases.completion import complete, read_completing
 from nightscore.operations.releases.entries import (
     NewEntry,
     begin,
-    read_noticing,
     recorded_version,
 )
 from nightscore.operations.releases.evidence import gather_evidence
@@ -76,19 +75,15 @@ def promote(job: ScoringJob, proposal: Proposal, *, pool: Pool, cache: ModelCach
     check_number(job, "promote", proposal.version)
     target = find_target(job, "promote")
 
-    releases = read_noticing(target)
-
-    newest = releases[-1] if releases else None
-    if newest is not None and _is_same(newest, proposal):
-        done = complete(target, newest, proposal.by)
-        return ReleaseResult(release=done, affected=find_affected(target), is_new=False)
-
-    target.check_complete(releases)
+    releases, completed = read_completing(target, "promoted", proposal.version, proposal.by)
+    if completed is not None:
+        return ReleaseResult(release=completed, affected=find_affected(target), is_new=False)
 
     live = target.alias.version()
     version = proposal.version or _newest_version(target)
 
     if version == live:
+        newest = releases[-1] if releases else None
         affected = find_affected(target)
         return ReleaseResult(release=newest, affected=affected, is_new=False, was_live=True)
 
@@ -142,12 +137,6 @@ class _Promotion:
     def _resolve(self, version: str) -> ModelVersion:
         uri = exact_uri(self.target.alias.model, version)
         return resolve(uri, self.target.job.registry)
-
-
-def _is_same(newest: Release, proposal: Proposal) -> bool:
-    """Whether the newest entry is a promotion that has died, and the same is wanted again."""
-    is_promotion = newest.is_pending and newest.entry.kind == "promoted"
-    return is_promotion and proposal.version in (None, newest.entry.after.version)
 
 
 def _newest_version(target: ReleaseTarget) -> str:

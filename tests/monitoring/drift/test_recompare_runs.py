@@ -27,7 +27,8 @@ from nightscore.monitoring.drift.statistics_table import read_statistics
 from nightscore.operations.backfill import plan_backfill
 from nightscore.operations.backfill_runner import score_items
 from nightscore.operations.baseline import record_baseline
-from nightscore.operations.report import column_series, newest_report, read_report, reported_run
+from nightscore.operations.column_history import column_series
+from nightscore.operations.report import newest_report, read_report, reported_run
 from nightscore.operations.rollback import plan_rollback, roll_back
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DriftRecord, Manifest

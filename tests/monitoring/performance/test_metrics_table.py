@@ -1,7 +1,7 @@
 """All metrics of all evaluations as one long table."""
 
 import io
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -20,14 +20,13 @@ from tests.support.evaluations import evaluation
 from tests.support.lake import Lake
 from tests.support.outcomes import (
     DAYS,
+    NOW,
     labelled_job,
     labels_of,
     predictions,
     publish,
     write_labels,
 )
-
-NOW = datetime(2024, 3, 20, tzinfo=UTC)
 
 
 def rows_of(content: bytes) -> pl.DataFrame:
