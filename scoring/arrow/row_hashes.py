@@ -1,13 +1,27 @@
 """Hashes of rows that are the same on every machine, in every process and version of a library.
 
-A row's hash is XXH64 of its columns, one after another: the bytes of a value are hashed with the
-hash of the columns before it as the seed. What counts is the value, not how it is stored: integers
-of all widths are one type, as are texts and dictionaries of texts, and times of all units.
+What counts is the value, not how it is stored. A row's hash begins at `start`, and for each of its
+columns becomes XXH64 of the value's canonical bytes, with the seed (hash + kind) modulo 2^64. Words
+are eight bytes, the lowest first:
 
-Source: Y. Collet, "xxHash fast digest algorithm, version 0.1.1" (specification, 2018), XXH64.
+| value | kind | canonical bytes |
+| --- | --- | --- |
+| null | 1 | the word 0 |
+| integer of any width | 2 | the word of the value modulo 2^64 (two's complement) |
+| floating number of any width | 3 | the bits of the double; -0.0 is 0.0, all NaN are 0x7FF8 << 48 |
+| boolean | 4 | the word 0 or 1 |
+| date | 5 | the word of the days since 1970 |
+| timestamp | 6 | the word of the microseconds since 1970 in UTC; of one without a zone as it is |
+| text | 7 | UTF-8 as it is, neither normalised nor trimmed |
+| bytes | 7 | themselves |
+| decimal | 7 | the value as text: 1.50 and 1.5 are `1.5`, 100.00 is `100`, .5 is `0.5` |
+
+A dictionary is its values. If a timestamp has nanoseconds beyond its microseconds, its word is
+combined by exclusive or with them, multiplied by 0x165667B19E3779F9. Times of day and durations are
+the texts that Arrow writes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -15,41 +29,37 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Hashes = npt.NDArray[np.uint64]
-Bytes = npt.NDArray[np.uint8]
-Column: TypeAlias = pa.Array | pa.ChunkedArray
+from nightscore.arrow.xxh64 import Bytes, Hashes, hash_bytes, hash_words
 
-_P1 = np.uint64(0x9E3779B185EBCA87)
-_P2 = np.uint64(0xC2B2AE3D27D4EB4F)
-_P3 = np.uint64(0x165667B19E3779F9)
-_P4 = np.uint64(0x85EBCA77C2B2AE63)
-_P5 = np.uint64(0x27D4EB2F165667C5)
+Column: TypeAlias = pa.Array | pa.ChunkedArray
+Algorithm: TypeAlias = Callable[[Bytes, Hashes], Hashes]
+"""Hashes texts of one length, shape (n, length), with the seed of each, shape (n,)."""
 
 MISSING, INTEGER, FLOAT, BOOLEAN, DATE, TIME, TEXT = range(1, 8)
 """Kinds of values. They are added to the seed, so that 1, 1.0, true and "1" differ."""
-BLOCK_ROWS = 32_768
+BLOCK_ROWS = 16_384
 """Rows hashed at once: intermediate results stay in the processor's cache."""
 BLOCK_BYTES = 1 << 18
 NANOSECONDS = 1_000
+_NOTHING, _MINUS, _POINT = (pa.scalar(text, pa.large_string()) for text in ("", "-", "."))
+NANOSECOND_FACTOR = np.uint64(0x165667B19E3779F9)
 
 
-def row_hashes(columns: Sequence[Column]) -> Hashes:
+def row_hashes(columns: Sequence[Column], start: int = 0) -> Hashes:
     """One hash a row, uint64 of shape (n,); of no columns an empty array.
-
-    Null has a hash of its own. 0.0 and -0.0 are one value, and so are all NaN. Values of types
-    without a rule (decimals, durations) are hashed as Arrow writes them as text.
 
     Args:
         columns: Of the same length, in a given order.
+        start: What the hashes begin with, 0 to 2^64 - 1. Hashes of two starts are independent.
 
     Raises:
         pa.ArrowNotImplementedError: A type has no text, as lists and structs.
     """
     parts = []
 
-    for start in range(0, len(columns[0]) if columns else 0, BLOCK_ROWS):
-        block = [column.slice(start, BLOCK_ROWS) for column in columns]
-        hashes = np.zeros(len(block[0]), np.uint64)
+    for first in range(0, len(columns[0]) if columns else 0, BLOCK_ROWS):
+        block = [column.slice(first, BLOCK_ROWS) for column in columns]
+        hashes = np.array([start], np.uint64)
 
         for column in block:
             hashes = _hash_column(column, hashes)
@@ -59,103 +69,13 @@ def row_hashes(columns: Sequence[Column]) -> Hashes:
     return np.concatenate(parts) if parts else np.empty(0, np.uint64)
 
 
-def hash_words(words: Hashes, seeds: Hashes) -> Hashes:
-    """XXH64 of the eight bytes of each little-endian integer.
-
-    Args:
-        words: Shape (n,).
-        seeds: Of each of them, shape (n,).
-    """
-    with np.errstate(over="ignore"):
-        state = seeds + (_P5 + np.uint64(8))
-        return _avalanche(_add_word(state, words))
-
-
-def hash_bytes(content: Bytes, seeds: Hashes) -> Hashes:
-    """XXH64 of byte strings that all have one length.
-
-    Args:
-        content: Shape (n, length).
-        seeds: Of each of them, shape (n,).
-    """
-    n_bytes = content.shape[1]
-    n_words = n_bytes // 8
-    words = np.ascontiguousarray(content[:, : 8 * n_words]).view("<u8")
-    n_striped = n_words // 4 * 4
-
-    with np.errstate(over="ignore"):
-        state = _stripes(words[:, :n_striped], seeds) if n_striped else seeds + _P5
-        state = state + np.uint64(n_bytes)
-
-        for column in range(n_striped, n_words):
-            state = _add_word(state, words[:, column])
-
-        place = 8 * n_words
-        if n_bytes - place >= 4:
-            four = np.ascontiguousarray(content[:, place : place + 4]).view("<u4")[:, 0]
-            state ^= four.astype(np.uint64) * _P1
-            state = _rotate(state, 23) * _P2 + _P3
-            place += 4
-
-        for column in range(place, n_bytes):
-            state ^= content[:, column].astype(np.uint64) * _P5
-            state = _rotate(state, 11) * _P1
-
-        return _avalanche(state)
-
-
-def _stripes(words: Hashes, seeds: Hashes) -> Hashes:
-    """The state after all whole blocks of 32 bytes."""
-    lanes = [seeds + _P1 + _P2, seeds + _P2, seeds.copy(), seeds - _P1]
-
-    for column in range(words.shape[1]):
-        lanes[column % 4] = _round(lanes[column % 4], words[:, column])
-
-    rotated = zip(lanes, (1, 7, 12, 18), strict=True)
-    state: Hashes = np.sum([_rotate(lane, n_bits) for lane, n_bits in rotated], axis=0)
-    for lane in lanes:
-        state = (state ^ _round(np.zeros_like(lane), lane)) * _P1 + _P4
-
-    return state
-
-
-def _round(lane: Hashes, words: Hashes) -> Hashes:
-    mixed = words * _P2
-    mixed += lane
-    return _multiply_rotated(mixed, 31)
-
-
-def _add_word(state: Hashes, words: Hashes) -> Hashes:
-    """The state with eight bytes more. Arrays are changed in place: fresh ones cost more."""
-    mixed = _multiply_rotated(words * _P2, 31)
-    mixed ^= state
-    mixed = _multiply_rotated(mixed, 27)
-    mixed += _P4
-    return mixed
-
-
-def _rotate(values: Hashes, n_bits: int) -> Hashes:
-    rotated = values << np.uint64(n_bits)
-    rotated |= values >> np.uint64(64 - n_bits)
-    return rotated
-
-
-def _multiply_rotated(values: Hashes, n_bits: int) -> Hashes:
-    rotated = _rotate(values, n_bits)
-    rotated *= _P1
-    return rotated
-
-
-def _avalanche(state: Hashes) -> Hashes:
-    for n_bits, prime in ((33, _P2), (29, _P3)):
-        state ^= state >> np.uint64(n_bits)
-        state *= prime
-    state ^= state >> np.uint64(32)
-    return state
-
-
 def _hash_column(column: Column, seeds: Hashes) -> Hashes:
-    """The hashes of rows with one more column."""
+    """The hashes of rows with one more column.
+
+    Args:
+        column: Shape (n,).
+        seeds: Shape (n,), or (1,) if it is that of all rows.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if isinstance(column, pa.ChunkedArray):
@@ -171,29 +91,43 @@ def _hash_column(column: Column, seeds: Hashes) -> Hashes:
         return hashes
 
     is_null = column.is_null().to_numpy(zero_copy_only=False)
-    return np.where(is_null, hash_words(np.zeros_like(seeds), seeds_of_null), hashes)
+    return np.where(is_null, hash_words(np.zeros(1, np.uint64), seeds_of_null), hashes)
 
 
 def _hash_values(values: Hashes | pa.Array, seeds: Hashes) -> Hashes:
     """The hashes of words, or of an array of bytes. That of a null does not count."""
     if isinstance(values, np.ndarray):
         return hash_words(values, seeds)
+    return hash_texts(values, np.broadcast_to(seeds, len(values)), hash_bytes)
 
+
+def hash_texts(values: pa.Array, seeds: Hashes, algorithm: Algorithm) -> Hashes:
+    """The hashes of texts. That of a null does not count.
+
+    Args:
+        values: Large strings or large binary, shape (n,).
+        seeds: Of each of them, shape (n,).
+        algorithm: Hashes those of one length.
+    """
     ends, content = _text_buffers(values)
     lengths = np.diff(ends)
     if len(lengths) and lengths.min() == lengths.max():
-        return _hash_texts(content, ends[:-1], int(lengths[0]), seeds)
+        return _hash_equally_long(content, ends[:-1], int(lengths[0]), seeds, algorithm)
 
     hashes = np.empty(len(seeds), np.uint64)
     for length in np.unique(lengths).tolist():
         rows = np.flatnonzero(lengths == length)
-        hashes[rows] = _hash_texts(content, ends[rows], length, seeds[rows])
+        hashes[rows] = _hash_equally_long(content, ends[rows], length, seeds[rows], algorithm)
 
     return hashes
 
 
-def _hash_texts(
-    content: Bytes, starts: npt.NDArray[np.int64], length: int, seeds: Hashes
+def _hash_equally_long(
+    content: Bytes,
+    starts: npt.NDArray[np.int64],
+    length: int,
+    seeds: Hashes,
+    algorithm: Algorithm,
 ) -> Hashes:
     """The hashes of texts of one length, so many at once that their bytes stay in the cache."""
     n_places = len(content) - length + 1
@@ -207,7 +141,7 @@ def _hash_texts(
         own = windows[some].view(np.uint8) if length else np.empty(0, np.uint8)
         own = own.reshape(len(some), length)
 
-        parts.append(hash_bytes(own, seeds[first : first + n_at_once]))
+        parts.append(algorithm(own, seeds[first : first + n_at_once]))
 
     return np.concatenate(parts)
 
@@ -236,11 +170,20 @@ def _canonical(column: pa.Array) -> tuple[int, Hashes | pa.Array]:
     if types.is_null(arrow_type):
         return MISSING, np.zeros(len(column), np.uint64)
 
+    return TEXT, _canonical_texts(column)
+
+
+def _canonical_texts(column: pa.Array) -> pa.Array:
+    """The values as large strings or large binary."""
+    types, arrow_type = pa.types, column.type
+
     is_binary = types.is_binary(arrow_type) or types.is_large_binary(arrow_type)
     if is_binary or types.is_fixed_size_binary(arrow_type):
-        return TEXT, column.cast(pa.large_binary())
+        return column.cast(pa.large_binary())
+    if types.is_decimal(arrow_type):
+        return _decimal_texts(column)
 
-    return TEXT, column.cast(pa.large_string())
+    return column.cast(pa.large_string())
 
 
 def _numbers(column: pa.Array) -> npt.NDArray[np.generic]:
@@ -275,7 +218,31 @@ def _time_words(column: pa.Array) -> Hashes:
 
         microseconds = counts // NANOSECONDS
         rest = (counts - microseconds * NANOSECONDS).view(np.uint64)
-        return microseconds.view(np.uint64) ^ (rest * _P3)
+        return microseconds.view(np.uint64) ^ (rest * NANOSECOND_FACTOR)
+
+
+def _decimal_texts(column: pa.Array) -> pa.Array:
+    """The values in plain notation, without zeros at the end of the fraction."""
+    scale = max(column.type.scale, 0)
+    wide = column.cast(pa.decimal256(76, scale))
+
+    # The same bits as whole numbers: Arrow writes small fractions as 5E-9.
+    buffers = wide.buffers()
+    unscaled = pa.Array.from_buffers(
+        pa.decimal256(76, 0), len(wide), buffers, wide.null_count, wide.offset
+    )
+    digits = unscaled.cast(pa.large_string())
+    if not scale:
+        return digits
+
+    is_negative = pc.starts_with(digits, "-")
+    signs = pc.if_else(is_negative, _MINUS, _NOTHING)
+    digits = pc.utf8_lpad(pc.utf8_ltrim(digits, "-"), scale + 1, "0")
+
+    whole = pc.utf8_slice_codeunits(digits, 0, -scale)
+    fraction = pc.utf8_rtrim(pc.utf8_slice_codeunits(digits, -scale), "0")
+    joined = pc.binary_join_element_wise(signs, whole, _NOTHING)
+    return pc.utf8_rtrim(pc.binary_join_element_wise(joined, fraction, _POINT), ".")
 
 
 def is_hashable(arrow_type: pa.DataType) -> bool:

@@ -19,7 +19,8 @@ import pyarrow as pa
 
 from nightscore.arrow.arrays import from_numpy
 from nightscore.arrow.parsing.files import read_table
-from nightscore.arrow.row_hashes import Column, Hashes, is_hashable, row_hashes
+from nightscore.arrow.row_hashes import Column, is_hashable, row_hashes
+from nightscore.arrow.xxh64 import Hashes
 from nightscore.outputs.writer import PartWriter
 from nightscore.schemas.manifest import FileRecord
 from nightscore.storage.store import Store
