@@ -217,7 +217,7 @@ def test_every_problem_of_an_assignment_is_told() -> None:
     schema = pa.schema({"list": pa.list_(pa.int8()), "took": pa.duration("s"), "f": pa.float64()})
     rule = assignment(0.1, "s", "list", "gone", "took", "f")
     assert assignment_problems(rule, schema) == [
-        "Rows are assigned by 'gone', which the input lacks.",
+        "Rows are assigned by 'gone', which the input does not have.",
         "Rows cannot be assigned by 'list', which is list<item: int8>: keys are integers, floats, "
         "booleans, decimals, dates, timestamps, texts or bytes.",
         "Rows cannot be assigned by 'took', which is duration[s]: keys are integers, floats, "
