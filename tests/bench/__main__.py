@@ -7,7 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench import assignment_cost, drift_cost, metrics_cost, prefect_overhead, ten_terabytes
+from tests.bench import (
+    assignment_cost,
+    drift_cost,
+    metrics_cost,
+    prefect_overhead,
+    promotions,
+    ten_terabytes,
+)
 from tests.bench.bars import report as bars
 from tests.bench.bars import sizes as bar_sizes
 from tests.bench.engine.measure import SIZES, measure
@@ -24,7 +31,17 @@ KEPT_ANSWERS = "nannyml.jsonl"
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
-    names = ["prefect", "drift", "plan", "metrics", "assignment", "engine", "bars", "estimates"]
+    names = [
+        "prefect",
+        "drift",
+        "plan",
+        "metrics",
+        "assignment",
+        "promotions",
+        "engine",
+        "bars",
+        "estimates",
+    ]
     parser.add_argument(
         "name",
         nargs="*",
@@ -63,6 +80,7 @@ def main() -> None:
         "plan": (lambda: ten_terabytes.measure(options.files, options.remote), ten_terabytes.show),
         "metrics": (lambda: metrics_cost.measure(repeats), metrics_cost.show),
         "assignment": (lambda: assignment_cost.measure(repeats), assignment_cost.show),
+        "promotions": (promotions.measure, promotions.show),
         "estimates": (
             lambda: estimates.measure(options.repeats or estimates.N_DAYS, FOLDER / KEPT_ANSWERS),
             estimates_report.show,

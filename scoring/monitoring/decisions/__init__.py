@@ -1,0 +1,1 @@
+"""Decides between two models that have scored the same rows, under nightly looks."""

@@ -1,0 +1,164 @@
+"""Where the decision between two models stands after some nights, by labels."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nightscore.monitoring.decisions.confidence_sequence import (
+    LEAST_NIGHTS,
+    interval,
+    is_refused,
+    log_evidence,
+)
+from nightscore.monitoring.decisions.mcnemar import mcnemar_exact
+from nightscore.monitoring.decisions.nights import LEAST_ROWS, Night, with_enough_rows
+from nightscore.monitoring.decisions.paired_areas import mean_areas
+from nightscore.profiles.bins import Floats
+from nightscore.schemas.comparison import ComparisonRecord, LossComparison, Verdict
+from nightscore.schemas.text import counted
+
+MATTERS = 0.01
+"""Share of the champion's mean loss. If the difference is surely smaller and may be none, there is
+no difference that matters."""
+FORECAST_FROM = 3
+"""Fewer nights say nothing of the nights to come."""
+WIDENED_BY = 5
+"""Few nights show too little of their spread and correlation, and of two models that look equally
+good the one is looked at that has been lucky. With t nights the forecast widens the deviations from
+their mean by the root of 1 + 5 / t. Then about half of the forecasts are long enough.
+`make bench BENCH=promotions` counts them."""
+MOST_MORE_NIGHTS = 90
+"""A forecast beyond is none: by then the data have changed."""
+
+
+def compare_nights(champion: str, challenger: str, nights: Sequence[Night]) -> ComparisonRecord:
+    """Where the decision stands.
+
+    Args:
+        champion: Its version.
+        challenger: Its version.
+        nights: In their order. Those with too few rows are left out and named.
+    """
+    counting = with_enough_rows(nights)
+    notes = _notes(nights, counting)
+
+    if not counting:
+        return ComparisonRecord(
+            champion=champion,
+            challenger=challenger,
+            verdict="unknown",
+            notes=(*notes, "no night has labelled rows that both have scored"),
+        )
+
+    losses = [_compare_loss(name, counting) for name in _common_losses(counting)]
+    decisive = losses[0]
+    verdict = verdict_of(decisive, len(counting))
+
+    more_nights = None
+    if verdict == "undecided":
+        more_nights = nights_to_decide(*_series(decisive.name, counting))
+
+    is_of_numbers = decisive.name == "squared_error"
+    n_champion = sum(night.pairs.only_champion_right for night in counting)
+    n_challenger = sum(night.pairs.only_challenger_right for night in counting)
+
+    return ComparisonRecord(
+        champion=champion,
+        challenger=challenger,
+        verdict=verdict,
+        by="labels",
+        nights=len(counting),
+        first=counting[0].day,
+        last=counting[-1].day,
+        rows=sum(night.pairs.n for night in counting),
+        more_nights=more_nights,
+        losses=tuple(losses),
+        only_champion_right=None if is_of_numbers else n_champion,
+        only_challenger_right=None if is_of_numbers else n_challenger,
+        mcnemar=None if is_of_numbers else mcnemar_exact(n_champion, n_challenger),
+        areas=tuple(mean_areas([night.pairs.areas for night in counting])),
+        notes=notes,
+    )
+
+
+def verdict_of(loss: LossComparison, n_nights: int) -> Verdict:
+    """What the confidence sequence of a loss says."""
+    if n_nights < LEAST_NIGHTS or loss.low is None or loss.high is None:
+        return "undecided"
+    if loss.high < 0:
+        return "better"
+    if loss.low > 0:
+        return "worse"
+
+    matters = MATTERS * abs(loss.champion)
+    is_near_zero = -matters < loss.low and loss.high < matters
+    return "no_difference" if is_near_zero else "undecided"
+
+
+def nights_to_decide(days: Floats, variances: Floats) -> int | None:
+    """How many more nights decide whether the mean is above or below 0.
+
+    The nights so far are repeated until they do, since then their mean and their correlation stay.
+    It is a guess: nobody knows the true difference. In simulation half of the nights come earlier.
+
+    Args:
+        days: Shape (t,), float64: means of days, in their order.
+        variances: Shape (t,): of these means, as far as rows explain it.
+
+    Returns:
+        None: too few nights, or more than `MOST_MORE_NIGHTS`.
+    """
+    n_nights = len(days)
+    if n_nights < FORECAST_FROM:
+        return None
+
+    mean = days.mean()
+    widened = mean + (days - mean) * np.sqrt(1 + WIDENED_BY / n_nights)
+    n_all = n_nights + MOST_MORE_NIGHTS
+
+    evidence = log_evidence(np.resize(widened, n_all), np.resize(variances, n_all))
+    decides = is_refused(evidence)
+    decides[: max(n_nights, LEAST_NIGHTS - 1)] = False
+
+    return int(decides.argmax()) + 1 - n_nights if decides.any() else None
+
+
+def _common_losses(nights: Sequence[Night]) -> list[str]:
+    """Losses that all nights have, the one that decides first."""
+    names = [sums.name for sums in nights[-1].pairs.losses]
+    return [name for name in names if all(night.loss(name) is not None for night in nights)]
+
+
+def _compare_loss(name: str, nights: Sequence[Night]) -> LossComparison:
+    days, variances = _series(name, nights)
+    found = [night.loss(name) for night in nights]
+    champion = [sums.champion for sums in found if sums is not None]
+    ends = interval(days, variances)
+    low, high = ends if ends is not None else (None, None)
+
+    return LossComparison(
+        name=name,
+        champion=float(np.mean(champion)),
+        difference=float(days.mean()),
+        low=low,
+        high=high,
+    )
+
+
+def _series(name: str, nights: Sequence[Night]) -> tuple[Floats, Floats]:
+    """The days' mean differences, and the variances that their rows explain."""
+    found = [night.loss(name) for night in nights]
+    sums = [one for one in found if one is not None]
+    days = np.array([one.difference for one in sums], np.float64)
+    variances = np.array([one.variance / max(one.n - 1, 1) for one in sums], np.float64)
+    return days, variances
+
+
+def _notes(nights: Sequence[Night], counting: Sequence[Night]) -> tuple[str, ...]:
+    kinds = dict.fromkeys(note for night in counting for note in night.pairs.notes)
+    n_few = len(nights) - len(counting)
+    if not n_few:
+        return tuple(kinds)
+
+    few = f"{counted(n_few, 'night')} left out: fewer than {LEAST_ROWS} labelled rows of both"
+    return (few, *kinds)
