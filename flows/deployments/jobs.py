@@ -9,6 +9,7 @@ from nightscore.inputs.job_lookup import find_job
 from nightscore.inputs.jobfile import load_job
 from nightscore.models.registries.uris import absolute_uri, redacted, registry_uri
 from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.model_uri import alias_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,8 @@ class JobToDeploy:
     """Variables that its runs need, without secrets."""
     has_labels: bool = False
     """Its predictions are compared with labels."""
+    has_alias: bool = False
+    """Its model is an alias, which `promote` and `demote` move."""
     registry: str = ""
     """Its model registry, by its absolute URI, which may have credentials."""
 
@@ -77,6 +80,7 @@ def _read(source: str) -> JobToDeploy:
         folder=None if is_url else str(Path.cwd()),
         environment=_environment(spec),
         has_labels=spec.labels is not None,
+        has_alias=alias_of(spec.model) is not None,
         registry=absolute_uri(registry_uri(spec.registry)),
     )
 

@@ -12,6 +12,8 @@ from nightscore.flows.deployments.jobs import JobToDeploy
 from nightscore.flows.evaluate import evaluate
 from nightscore.flows.nightly import nightly
 from nightscore.flows.partition import score_partition
+from nightscore.flows.releases.demote import demote
+from nightscore.flows.releases.promote import promote
 from nightscore.flows.tag import TAG
 from nightscore.inputs.job_lookup import lookup_folders, offered_jobs
 
@@ -69,7 +71,8 @@ class Deployment:
 def deployments_of(job: JobToDeploy, nights: Nights, pool: str) -> list[Deployment]:
     """The deployments of a job: every night, a range of dates, and a single partition.
 
-    A job with labels has one that evaluates, too.
+    A job with labels has one that evaluates, too. One whose model is an alias has forms that
+    promote and demote.
     """
     chosen = {
         "timezone": nights.timezone,
@@ -129,6 +132,36 @@ def deployments_of(job: JobToDeploy, nights: Nights, pool: str) -> list[Deployme
     ]
     if job.has_labels:
         deployments.append(_evaluation(job, nights, pool))
+    if job.has_alias:
+        deployments += _releases(job, pool)
+
+    return deployments
+
+
+def _releases(job: JobToDeploy, pool: str) -> list[Deployment]:
+    """The deployments that move the alias of the job's model: forms for people."""
+    purposes: dict[Flow[..., Any], str] = {
+        promote: "Makes a model version live, and shows what is known of it. With dry_run it only "
+        "shows that.",
+        demote: "Takes the live model version back.",
+    }
+
+    deployments = []
+    for flow, purpose in purposes.items():
+        fields = {
+            "description": f"{purpose} Job: {job.name}.",
+            "tags": [job.name, "release", TAG],
+            "parameters": {"job": job.source},
+        }
+        deployments.append(
+            Deployment(
+                flow=flow.name,
+                name=f"{job.name}-{flow.name}",
+                # Somebody waits for it, and a demotion must not wait for a backfill of days.
+                fields=fields | _common(job, flow, pool, NIGHTLY_QUEUE),
+                defaults={},
+            )
+        )
 
     return deployments
 

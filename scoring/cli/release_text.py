@@ -9,6 +9,7 @@ from nightscore.monitoring.performance.estimates.wording import (
     metric_of,
     show_metric,
 )
+from nightscore.operations.releases.appraisal import Appraisal
 from nightscore.schemas.performance import MetricRecord
 from nightscore.schemas.release_entry import ChangeRecord, EvidenceRecord, ModelDiffRecord
 
@@ -50,6 +51,17 @@ def release_lines(release: Release) -> Iterator[str]:
         yield from show_evidence(entry.evidence)
 
 
+def appraisal_lines(appraisal: Appraisal) -> Iterator[str]:
+    """What a promotion would go by, line by line."""
+    before = "?" if appraisal.live is None else appraisal.live.version
+    yield f"{appraisal.target.alias}: version {before} -> {appraisal.candidate.version}"
+    if appraisal.diff is not None:
+        yield from show_diff(appraisal.diff)
+    yield from show_evidence(appraisal.evidence)
+    if not appraisal.problems:
+        yield "Nothing keeps it from going live. Nothing was changed."
+
+
 def show_evidence(evidence: EvidenceRecord) -> Iterator[str]:
     """What was known of both versions, line by line."""
     for baseline in evidence.baselines:
@@ -58,6 +70,7 @@ def show_evidence(evidence: EvidenceRecord) -> Iterator[str]:
 
     if evidence.live:
         newest = evidence.live[-1]
+
         estimated = _show_metrics(newest.estimated) or "nothing"
         n_matured = sum(bool(partition.realised) for partition in evidence.live)
         yield (

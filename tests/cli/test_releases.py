@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from nightscore.cli.app import build_app
 from nightscore.cli.release_text import show_evidence
@@ -15,9 +14,8 @@ from nightscore.models.model_versions import resolve
 from nightscore.operations.releases.evidence import baseline_evidence
 from nightscore.schemas.release_entry import EvidenceRecord
 from tests.support.lake import Lake
-from tests.support.models import KnownModel, copy_registry, make_frame, register
-
-DAYS = ("2024-02-28", "2024-02-29")
+from tests.support.models import KnownModel, make_frame
+from tests.support.releases import DAYS, write_aliased_job
 
 
 @pytest.fixture
@@ -29,20 +27,9 @@ def job_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """A job whose alias means version 1 of a model that has two versions."""
-    import mlflow
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
-    lake.registry = copy_registry(registry_root, tmp_path / "registry")
-    client = mlflow.MlflowClient(tracking_uri=lake.registry, registry_uri=lake.registry)
-    register(client, "hgb_binary", tmp_path / "registry" / "models" / "logistic", is_pinned=False)
-
-    for day in DAYS:
-        lake.write(day, make_frame(40))
-    path = tmp_path / "late.yaml"
-    job = lake.job("models:/hgb_binary@champion")
-    path.write_text(yaml.safe_dump(job.model_dump(mode="json")))
-    return path
+    return write_aliased_job(lake, registry_root, tmp_path, is_pinned=False)
 
 
 def test_a_version_is_promoted_and_demoted_by_command(
@@ -68,6 +55,13 @@ def test_a_version_is_promoted_and_demoted_by_command(
     problems = {problem.partition(":")[0] for problem in caught.value.problems}
     assert problems == {"pin", "model", "evidence"}, "an unpinned pickle is not even loaded"
     call("pin", "models:/hgb_binary/2", "--registry", lake.registry)
+
+    looked = document("promote", job, "--to", "2", "--without-labels", "--dry-run")
+    assert (looked["before"], looked["after"], looked["problems"]) == ("1", "2", [])
+    with pytest.raises(ReleaseError, match="1 reason"):
+        call("promote", job, "--dry-run")
+    assert "Without a comparison by labels" in capsys.readouterr().out
+    assert document("releases", job) == []
 
     told = call("promote", job, "--to", "2", "--without-labels", "--note", "on June")
     assert told.startswith("hgb_binary@champion: version 1 -> 2, entry 1 of the log\n")

@@ -230,6 +230,34 @@ def test_only_a_job_with_labels_is_evaluated_by_a_deployment() -> None:
     assert server.sent == []
 
 
+def test_only_a_job_whose_model_is_an_alias_has_forms_of_releases() -> None:
+    server = MemoryPrefect()
+    changes = deployed(server, job=replace(JOB, has_alias=True))
+    assert changes["deployment promote/late-promote"].action == "created"
+
+    promote, demote = deployment(server, "promote"), deployment(server, "demote")
+    assert promote["entrypoint"] == "nightscore.flows.releases.promote.promote"
+    assert demote["entrypoint"] == "nightscore.flows.releases.demote.demote"
+    for one in (promote, demote):
+        assert one["tags"] == ["late", "release", TAG]
+        assert (one["work_queue_name"], one["schedules"]) == ("nightly", [])
+
+    form = promote["parameter_openapi_schema"]
+    assert form["required"] == ["job"]
+    assert [*form["properties"]] == [
+        *("job", "version", "note", "without_labels", "dry_run", "timeout_minutes")
+    ]
+    assert all(field["description"] for field in form["properties"].values())
+    fields = demote["parameter_openapi_schema"]["properties"]
+    assert [*fields] == ["job", "to", "note", "with_predictions", "timeout_minutes"]
+    assert all(field["description"] for field in fields.values())
+
+    pinned = MemoryPrefect()
+    deployed(pinned)
+    names = {d["name"] for d in pinned.deployments.values()}
+    assert names == {"late-nightly", "late-backfill", "late-partition"}
+
+
 def test_a_schedule_of_evaluations_needs_labels() -> None:
     check_labels([JOB, replace(JOB, has_labels=True)])
     with pytest.raises(InvalidJobError, match="no job has labels"):

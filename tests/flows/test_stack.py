@@ -64,6 +64,8 @@ def test_up_means_that_all_is_healthy(stack: Stack) -> None:
         "flight_delay-backfill",
         "flight_delay-partition",
         "flight_delay-evaluate",
+        "flight_delay-promote",
+        "flight_delay-demote",
     }
     automations = request(stack.settings.api_url, "POST", "/automations/filter", {})
     assert sorted(automation["name"] for automation in automations) == [

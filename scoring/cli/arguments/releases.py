@@ -28,6 +28,12 @@ def promote(
             help="Go ahead although no comparison by labels shows that it is better.",
         ),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Only show what is known, and what keeps it from going live."
+        ),
+    ] = False,
     abandon: Abandon = False,
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
@@ -40,7 +46,7 @@ def promote(
     """
     from nightscore.cli.commands.releases import promote as execute
 
-    execute(job, to, note, without_labels, abandon, as_json, cache_dir, verbose)
+    execute(job, to, note, without_labels, dry_run, abandon, as_json, cache_dir, verbose)
 
 
 def demote(

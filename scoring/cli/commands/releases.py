@@ -9,13 +9,14 @@ from typing import Any
 import typer
 
 from nightscore.cli.records import exit_code
-from nightscore.cli.release_text import release_lines, show_move, show_state
+from nightscore.cli.release_text import appraisal_lines, release_lines, show_move, show_state
 from nightscore.cli.resolve import load, log_to, model_cache
 from nightscore.cli.show import counted, out, print_json, print_table
 from nightscore.cli.summary import print_failures
 from nightscore.engine.worker_backend_catalog import open_pool
 from nightscore.ledger.release_log import Release
 from nightscore.models.cache import ModelCache
+from nightscore.operations.releases.appraisal import Appraisal, preview
 from nightscore.operations.releases.completion import abandon as give_up
 from nightscore.operations.releases.demote import demote as take_back
 from nightscore.operations.releases.promote import Proposal, ReleaseResult
@@ -36,6 +37,7 @@ def promote(
     to: str | None,
     note: str,
     without_labels: bool,
+    dry_run: bool,
     abandon: bool,
     as_json: bool,
     cache_dir: Path | None,
@@ -49,6 +51,11 @@ def promote(
 
     proposal = Proposal(version=to, note=note, without_labels=without_labels)
     with open_pool(spec.workers) as pool:
+        if dry_run:
+            appraisal = preview(spec, to, without_labels=without_labels, pool=pool, cache=cache)
+            _print_appraisal(appraisal, as_json=as_json)
+            return
+
         result = make_live(spec, proposal, pool=pool, cache=cache)
 
     if as_json:
@@ -190,6 +197,20 @@ def _put_back(
     return manifests
 
 
+def _print_appraisal(appraisal: Appraisal | None, *, as_json: bool) -> None:
+    """Print what a promotion would go by, then what keeps the version from going live."""
+    if as_json:
+        print_json(_appraisal_document(appraisal))
+    elif appraisal is None:
+        out.print("Nothing would be changed: that version is live already.")
+    else:
+        for line in appraisal_lines(appraisal):
+            out.print(line)
+
+    if appraisal is not None:
+        appraisal.check()
+
+
 def _print_result(spec: ScoringJob, result: ReleaseResult) -> None:
     release = result.release
     if result.was_live or release is None:
@@ -216,6 +237,21 @@ def _result_document(result: ReleaseResult) -> dict[str, Any]:
         "was_live": result.was_live,
         "jobs": list(result.affected.names),
         "unreadable_jobs": list(result.affected.unreadable),
+    }
+
+
+def _appraisal_document(appraisal: Appraisal | None) -> dict[str, Any]:
+    if appraisal is None:
+        return {"was_live": True}
+
+    diff = appraisal.diff
+    return {
+        "was_live": False,
+        "before": None if appraisal.live is None else appraisal.live.version,
+        "after": appraisal.candidate.version,
+        "problems": list(appraisal.problems),
+        "evidence": json.loads(appraisal.evidence.model_dump_json()),
+        "diff": None if diff is None else json.loads(diff.model_dump_json()),
     }
 
 

@@ -34,7 +34,7 @@ HERE = "{{ here.stdout }}"
 DEMO_JOB, DEMO_ZONE = "flight_delay", "America/New_York"
 """Named in `deploy/prefect.yaml`, which a project's own is made from."""
 OF_LABELS = "  # For a job with `labels`."
-"""The line there before the deployment that evaluates, which is the last one."""
+"""The line there before the deployments that not every job has, which are the last ones."""
 
 IGNORED = """\
 # What runs write, and what is not source.
@@ -118,7 +118,7 @@ def prefect_text(name: str) -> str:
     body = text[text.index("\nname: ") + 1 :]  # its header is about the demo
     body = body.replace(f'job: "{DEMO_JOB}"', f'job: "{HERE}/jobs/{name}.yaml"')
     body = body.replace(DEMO_JOB, name).replace(DEMO_ZONE, "UTC")
-    body = _without_evaluation(body)
+    body = _without_the_last(body)
 
     return f"""\
 # The nightly run, backfills and single partitions of {name} as Prefect deployments.
@@ -140,8 +140,8 @@ pull:
 {body}"""
 
 
-def _without_evaluation(deployments: str) -> str:
-    """The deployments with the last one as a comment: a new job has no labels yet."""
+def _without_the_last(deployments: str) -> str:
+    """The deployments with the last ones as comments: a new job has no labels yet."""
     start = deployments.index(OF_LABELS)
     first, *lines = deployments[start:].rstrip().split("\n")
     commented = [line.replace("  ", "  # ", 1) for line in lines]

@@ -186,6 +186,7 @@ def _check_still_newest(target: ReleaseTarget, done: Release) -> None:
         return
 
     entry = enter_move(target.job, target.alias, target.log, newest, datetime.now(UTC))
+
     if entry is None:
         return
 

@@ -11,14 +11,14 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.release_entry import BaselineEvidence, EvidenceRecord
 
 
-def check_suitable(
+def find_problems(
     job: ScoringJob,
     live: ModelVersion | None,
     candidate: ModelVersion,
     checks: Sequence[Check],
     evidence: EvidenceRecord,
-) -> None:
-    """Refuse a version that a run could not publish with, or of which too little is known.
+) -> list[str]:
+    """What keeps a version from going live: no run could publish with it, or too little is known.
 
     Args:
         job: That scores with the alias.
@@ -27,10 +27,10 @@ def check_suitable(
         checks: What was looked at on the newest partition.
         evidence: What is known of both.
 
-    Raises:
-        ReleaseError: With all that keeps it from going live.
+    Returns:
+        A sentence for each problem, with what to do about it. Empty: it may go live.
     """
-    problems = [
+    return [
         *_pin_problems(job, candidate),
         *_check_problems(checks),
         *_baseline_problems(job, live, candidate),
@@ -38,10 +38,10 @@ def check_suitable(
         *_comparison_problems(evidence),
     ]
 
-    if not problems:
-        return
 
-    raise ReleaseError(
+def refusal(job: ScoringJob, candidate: ModelVersion, problems: Sequence[str]) -> ReleaseError:
+    """The error for a version that must not go live."""
+    return ReleaseError(
         f"{candidate} must not go live yet: {len(problems)} "
         f"{'reason' if len(problems) == 1 else 'reasons'}. The alias was not moved.",
         job.name,

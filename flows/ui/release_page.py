@@ -1,0 +1,218 @@
+"""A release of a model version in the Prefect UI: what is known of it, and what became of it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from nightscore.flows.ui.markdown import code, escaped
+from nightscore.ledger.release_log import Release
+from nightscore.monitoring.performance.estimates.wording import (
+    LABELS,
+    OVER_TIME,
+    metric_of,
+    show_metric,
+)
+from nightscore.operations.releases.appraisal import Appraisal
+from nightscore.schemas.performance import MetricRecord
+from nightscore.schemas.release_entry import (
+    BaselineEvidence,
+    ChangeRecord,
+    EvidenceRecord,
+    ModelDiffRecord,
+    PartitionEvidence,
+)
+
+SHOWN_CHANGES = 40
+"""Changes of one aspect that are listed; `nightscore model diff` shows all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleasePage:
+    """What a page shows."""
+
+    alias: str
+    before: str | None
+    """The version that is live, or was. None: there was no alias."""
+    after: str
+    by: str
+    note: str
+    jobs: Sequence[str] = ()
+    """That the alias moves."""
+    problems: Sequence[str] = ()
+    """What keeps the version from going live."""
+    evidence: EvidenceRecord | None = None
+    diff: ModelDiffRecord | None = None
+
+
+def page_of_appraisal(appraisal: Appraisal, by: str, note: str) -> ReleasePage:
+    """The page of a version that is not live."""
+    return ReleasePage(
+        alias=str(appraisal.target.alias),
+        before=None if appraisal.live is None else appraisal.live.version,
+        after=appraisal.candidate.version,
+        by=by,
+        note=note,
+        problems=appraisal.problems,
+        evidence=appraisal.evidence,
+        diff=appraisal.diff,
+    )
+
+
+def page_of_release(release: Release) -> ReleasePage:
+    """The page of an entry of the release log."""
+    entry = release.entry
+    return ReleasePage(
+        alias=f"{entry.model}@{entry.alias}",
+        before=None if entry.before is None else entry.before.version,
+        after=entry.after.version,
+        by=entry.by,
+        note=entry.note,
+        jobs=entry.jobs,
+        evidence=entry.evidence,
+        diff=entry.diff,
+    )
+
+
+def release_markdown(
+    page: ReleasePage, message: str, put_back: Sequence[Sequence[str]] = ()
+) -> str:
+    """The page as Markdown.
+
+    Args:
+        page: What it shows.
+        message: What became of the release, in a sentence; the first thing that is read.
+        put_back: Partitions whose predictions were put back, and what became of each.
+    """
+    before = "no version" if page.before is None else f"version {page.before}"
+    facts = [("by", page.by), ("note", page.note), ("moves", ", ".join(page.jobs))]
+
+    lines = [f"## {escaped(page.alias)}: {before} → version {page.after}", ""]
+    lines += [f"**{escaped(message)}**", ""]
+    for name, value in facts:
+        if value:
+            lines.append(f"- {name}: {escaped(value)}")
+    lines.append("")
+
+    if page.problems:
+        lines += ["### What keeps it from going live", ""]
+        lines += _bullets(page.problems)
+
+    if put_back:
+        lines += ["### Predictions", "", *_table(("partition", "what became of it"), put_back)]
+    if page.evidence is not None:
+        lines += _evidence_lines(page.evidence)
+    if page.diff is not None:
+        lines += _diff_lines(page.diff)
+
+    return "\n".join(lines)
+
+
+def _evidence_lines(evidence: EvidenceRecord) -> Iterator[str]:
+    yield from _comparison_lines(evidence)
+    if evidence.baselines:
+        yield from _baseline_lines(evidence.baselines)
+    if evidence.live:
+        yield from _live_lines(evidence.live)
+
+    if evidence.checks:
+        rows = []
+        for check in evidence.checks:
+            rows.append((check.name, check.state, check.found))
+
+        yield from ("### What a run of it needs", "")
+        yield from _table(("looked at", "state", "found"), rows)
+
+
+def _comparison_lines(evidence: EvidenceRecord) -> Iterator[str]:
+    """Whether anything compares both versions on the same rows."""
+    if not evidence.no_comparison:
+        return
+
+    yield from ("### No comparison by labels", "")
+    yield from _bullets(evidence.no_comparison)
+    if evidence.without_labels:
+        yield from ("It was accepted that nothing shows by labels that it is better.", "")
+
+
+def _baseline_lines(baselines: Sequence[BaselineEvidence]) -> Iterator[str]:
+    """How right each version was on its own hold-out data."""
+    names = _known_names([one.metrics for one in baselines])
+    rows = [(f"version {one.version}", *_cells(one.metrics, names), one.note) for one in baselines]
+
+    yield from ("### Baselines", "")
+    yield "Each is of rows of its own. Side by side they are no comparison."
+    yield ""
+    yield from _table(("of", *(LABELS.get(name, name) for name in names), "note"), rows)
+
+
+def _live_lines(partitions: Sequence[PartitionEvidence]) -> Iterator[str]:
+    """What was estimated and came true of the live version's latest partitions."""
+    names = _known_names(
+        [metrics for one in partitions for metrics in (one.estimated, one.realised)]
+    )
+    header = ["partition", "rows"]
+
+    for name in names:
+        label = LABELS.get(name, name)
+        header += [f"{label} estimated", f"{label} came true"]
+
+    rows = []
+    for one in reversed(partitions):
+        cells = [one.partition, f"{one.rows:,}"]
+        for name in names:
+            cells += [*_cells(one.estimated, [name]), *_cells(one.realised, [name])]
+
+        rows.append(cells)
+
+    yield from ("### The live version's latest partitions", "")
+    yield from _table(header, rows)
+
+
+def _known_names(stored: Sequence[Sequence[MetricRecord]]) -> list[str]:
+    """The metrics that are drawn over time, as far as any of these has them."""
+    known: set[str] = set()
+    for metrics in stored:
+        known.update(one.name for one in metrics if one.value is not None)
+    return [name for name in OVER_TIME if name in known]
+
+
+def _cells(metrics: Sequence[MetricRecord], names: Sequence[str]) -> list[str]:
+    found = [metric_of(metrics, name) for name in names]
+    return ["" if metric is None else show_metric(metric) for metric in found]
+
+
+def _diff_lines(diff: ModelDiffRecord) -> Iterator[str]:
+    rows: list[tuple[str, str, str, str]] = []
+
+    for aspect, changes in diff.changes.items():
+        rows += [_change_row(aspect, change) for change in changes[:SHOWN_CHANGES]]
+        if len(changes) > SHOWN_CHANGES:
+            rows.append((aspect, f"and {len(changes) - SHOWN_CHANGES:,} more", "", ""))
+
+    yield from ("### What differs between the two", "")
+    if rows:
+        yield from _table(("aspect", "what", diff.before, diff.after), rows)
+
+    if diff.same:
+        yield from (f"The same: {escaped(', '.join(diff.same))}.", "")
+    for aspect, why in diff.not_stored.items():
+        yield from (f"{escaped(aspect)}: not stored {escaped(why)}.", "")
+
+    yield from (f"All of it: {code(f'nightscore model diff {diff.before} {diff.after}')}", "")
+
+
+def _change_row(aspect: str, change: ChangeRecord) -> tuple[str, str, str, str]:
+    return aspect, change.what, change.before or "none", change.after or "none"
+
+
+def _bullets(texts: Sequence[str]) -> Iterator[str]:
+    for text in texts:
+        yield f"- {escaped(text)}"
+    yield ""
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(map(escaped, header))} |"
+    yield f"| {' | '.join(['---'] * len(header))} |"
+    for row in rows:
+        yield f"| {' | '.join(map(escaped, row))} |"
+    yield ""

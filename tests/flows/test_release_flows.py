@@ -1,0 +1,148 @@
+"""The flows of releases in this process, on a real Prefect server."""
+
+import asyncio
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nightscore.engine.backends.local import WorkerPool
+from nightscore.inputs.jobfile import load_job
+from nightscore.operations.releases.queries import read_releases
+from tests.support.lake import Lake
+from tests.support.lent_pool import lender
+from tests.support.models import KnownModel
+from tests.support.releases import DAYS, write_aliased_job
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        temporary_settings,
+    )
+
+    from nightscore.flows.prefect_server import PrefectServer
+    from nightscore.flows.releases.demote import demote
+    from nightscore.flows.releases.promote import promote
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def flows_use_server(server: PrefectServer) -> Iterator[None]:
+    settings = {PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with temporary_settings(settings):
+        yield
+        for worker in (APILogWorker, EventsWorker):
+            worker.drain_all()
+
+
+@pytest.fixture
+def job_file(
+    lake: Lake,
+    models: dict[str, KnownModel],
+    pool: WorkerPool,
+    registry_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    monkeypatch.setattr("nightscore.flows.pools.open_pool", lender(pool))
+    monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
+    return str(write_aliased_job(lake, registry_root, tmp_path, is_pinned=True))
+
+
+def finish(flow: Any, *args: Any, **named: Any) -> Any:
+    async def ended() -> Any:
+        return await flow(*args, **named, return_state=True)
+
+    return asyncio.run(ended())
+
+
+def newest_page() -> Any:
+    async def read() -> Any:
+        key = ArtifactFilter(key=ArtifactFilterKey(any_=["test-release"]))
+        async with get_client() as client:
+            stored = await client.read_artifacts(artifact_filter=key)
+        return max(stored, key=lambda artifact: artifact.created)
+
+    return asyncio.run(read())
+
+
+def told(job_file: str) -> list[tuple[str, str, str]]:
+    releases = read_releases(load_job(job_file)).releases
+    return [(one.entry.kind, one.entry.after.version, one.entry.by) for one in releases]
+
+
+def test_a_version_is_looked_at_promoted_and_demoted_from_forms(job_file: str, lake: Lake) -> None:
+    lake.run(load_job(job_file), DAYS[0])
+    state = finish(promote, job_file, dry_run=True)
+    assert state.is_completed()
+    assert "must not go live yet: 1 reason. Nothing was changed." in state.message
+    page = newest_page()
+    assert page.description == state.message
+    assert "## hgb_binary@champion: version 1 → version 2\n" in page.data
+    for text in (
+        "### What keeps it from going live\n\n- evidence: nothing shows that it is better",
+        "### No comparison by labels",
+        "### Baselines",
+        "| version 2 | none is logged |",
+        "### What a run of it needs",
+        "| partition | ok | 2024-02-29: 40 rows in 1 file |",
+        "### What differs between the two",
+    ):
+        assert text in page.data
+    assert told(job_file) == []
+
+    state = finish(promote, job_file, version=2)
+    assert state.is_failed()
+    assert "add --without-labels" in state.message
+    assert "must not go live yet" in newest_page().description
+    assert told(job_file) == []
+
+    state = finish(promote, job_file, 2, note="on June", without_labels=True)
+    assert state.message == "Version 2 is live: hgb_binary@champion means it."
+    run_id = str(state.state_details.flow_run_id)
+    assert told(job_file) == [("promoted", "2", f"flow run {run_id}")]
+    page = newest_page()
+    assert (page.description, str(page.flow_run_id)) == (state.message, run_id)
+    assert "- note: on June\n- moves: test\n" in page.data
+    assert "What keeps it from going live" not in page.data
+    assert "is live already" in finish(promote, job_file).message
+
+    lake.run(load_job(job_file), DAYS[0])
+    lake.run(load_job(job_file), DAYS[1])
+    state = finish(demote, job_file, note="worse", with_predictions=True)
+    assert state.is_failed(), "one day was published by no other version"
+    assert state.message == "Version 1 is live again. 1 partition put back, 0 failed, 1 left."
+    assert told(job_file)[1][:2] == ("demoted", "1")
+    page = newest_page()
+    assert "version 2 → version 1" in page.data
+    assert f"| {DAYS[0]} | run " in page.data
+    assert f"| {DAYS[1]} | left as it is, since " in page.data
+    assert finish(demote, job_file).message == "Version 1 was live already."
+
+
+def test_who_asked_is_named_where_prefect_knows_users(
+    job_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect's own server has no users; its cloud tells who has started a run."""
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.objects import CreatedBy
+
+    real = PrefectClient.read_flow_run
+
+    async def known(client: PrefectClient, flow_run_id: Any) -> Any:
+        run = await real(client, flow_run_id)
+        return run.model_copy(update={"created_by": CreatedBy(type="USER", display_value="anna")})
+
+    monkeypatch.setattr(PrefectClient, "read_flow_run", known)
+    state = finish(promote, job_file, without_labels=True)
+    run_id = state.state_details.flow_run_id
+    assert told(job_file) == [("promoted", "2", f"anna, flow run {run_id}")]
