@@ -28,7 +28,7 @@ from nightscore.schemas.gates import ColumnName, Gates, Percentage, Share
 from nightscore.schemas.labels import Labels, label_problems
 from nightscore.schemas.model_uri import MODEL_URI, MODEL_URI_FORMS, alias_of
 from nightscore.schemas.problem import Problem, ProblemsError
-from nightscore.schemas.release import Release
+from nightscore.schemas.release import Release, challenger_problems
 from nightscore.schemas.short_forms import (
     SIZE,
     Accepts,
@@ -401,6 +401,7 @@ class ScoringJob(Record):
     """Which processes score the shards: their number, or a mapping with more settings."""
 
     _given_as: str = PrivateAttr("")
+    _champion: "ScoringJob | None" = PrivateAttr(None)
 
     @property
     def given_as(self) -> str:
@@ -414,6 +415,21 @@ class ScoringJob(Record):
         """Remember under which name, path or URL the job was loaded; returns the job itself."""
         self._given_as = given_as
         return self
+
+    @property
+    def champion(self) -> "ScoringJob | None":
+        """The job whose challenger this one scores with. None: it is a job of its own."""
+        return self._champion
+
+    def be_challenger_of(self, champion: "ScoringJob", label: str) -> Self:
+        """Become the job of a challenger; returns the job itself.
+
+        Args:
+            champion: The job that names the challenger.
+            label: What it calls the challenger.
+        """
+        self._champion = champion
+        return self.remember(f"{champion.given_as}@{label}")
 
     def command(self, verb: str, *arguments: str) -> str:
         """The command line that does something with this job, to be pasted into a shell."""
@@ -431,7 +447,8 @@ class ScoringJob(Record):
         elif drift.gate == "off" and drift.severity != usual.severity:
             notes.append("drift.severity has no effect with drift.gate: off")
 
-        if self.release is not None and alias_of(self.model) is None:
+        release = self.release
+        if release is not None and not release.challenger and alias_of(self.model) is None:
             notes.append(f"release has no effect: {self.model} names no alias that could move")
 
         if self.name in self.renamed_from:
@@ -468,6 +485,8 @@ class ScoringJob(Record):
         ]
         if self.labels is not None:
             problems += label_problems(self.labels, self.keys.columns, self.output.uri)
+        if self.release is not None:
+            problems += challenger_problems(self.release, self.model)
         if problems:
             raise ProblemsError(problems)
         return self

@@ -6,6 +6,7 @@ from typing import Literal, TypeVar
 from pydantic import Field
 
 from nightscore.schemas.base_record import Stored
+from nightscore.schemas.challenger import ChallengerRecord
 from nightscore.schemas.drift import Severity
 from nightscore.schemas.job import Policy
 from nightscore.schemas.performance import EstimateRecord
@@ -389,6 +390,14 @@ class Manifest(VersionedRecord):
     estimate: EstimateRecord | None = None
     """How right the predictions are likely to be. Null: it could not be estimated, as without a
     baseline that has labels."""
+    challengers: tuple[ChallengerRecord, ...] = ()
+    """Versions that scored the same rows beside the job's model. Their predictions are in tables of
+    their own."""
+    champion_run_id: str | None = None
+    """Of a challenger's run: the run of the job's own model that it was part of."""
+    champion_model: ModelRecord | None = None
+    """Of a challenger's run: the job's own model, whose predictions stand beside the
+    challenger's."""
     decision: DecisionRecord | None = None
     warnings: tuple[str, ...] = ()
     error: ErrorRecord | None = None

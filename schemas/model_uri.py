@@ -10,6 +10,8 @@ MODEL_URI = re.compile(
 )
 MODEL_URI_FORMS = "models:/<name>/<version>, models:/<name>@<alias> or models:/m-<id>"
 """What a model may be called, in words."""
+LABELLED_FORMS = "models:/<name>@<alias> or models:/<name>/<version>"
+"""Of these, what has a label: a version or an alias of a registered model."""
 LOGGED_MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 """What MLflow 3 gives each model that `log_model` stores, registered or not."""
 
@@ -18,6 +20,12 @@ def alias_of(uri: str) -> tuple[str, str] | None:
     """The registered model and the alias that a URI names. None: it names one exact model."""
     match = MODEL_URI.fullmatch(uri)
     return (match["name"], match["alias"]) if match and match["alias"] else None
+
+
+def label_of(uri: str) -> str:
+    """What a challenger is called: its alias, or else its version. Empty: it is a logged model."""
+    match = MODEL_URI.fullmatch(uri)
+    return (match["alias"] or match["version"] or "") if match else ""
 
 
 def is_logged_model(version: str) -> bool:

@@ -28,6 +28,7 @@ ScoringError                    exit 1
 ├── StackError                           a service of `nightscore up` does not start, or ended
 ├── DeploymentError                      Prefect's server does not answer, or refuses
 ├── ReconciliationError                  rows are missing; a defect of nightscore
+├── ChallengerError                      a challenger has ended; the job's own model goes on
 ├── GateError                            a gate of the job failed; nothing was published
 ├── ReleaseError                         a model version must not go live; the alias was not moved
 ├── ConflictError               exit 4   another run published the partition meanwhile
@@ -222,6 +223,10 @@ class DeploymentError(ScoringError):
 
 class ReconciliationError(ScoringError):
     """Rows in are not rows scored plus rows quarantined. This is a defect of nightscore."""
+
+
+class ChallengerError(ScoringError):
+    """A challenger did not score all rows. The job's own model goes on without it."""
 
 
 class GateError(ScoringError):

@@ -9,6 +9,7 @@ from nightscore.inputs.job_lookup import (
     list_jobs,
     lookup_folders,
     near_files,
+    split_label,
 )
 
 
@@ -16,6 +17,8 @@ def is_job(text: str) -> bool:
     """Whether there is such a job file; a URL is taken for one."""
     if "://" in text:
         return True
+
+    text, _ = split_label(text)
     if not is_job_name(text):
         return _is_file(Path(text).expanduser())
 

@@ -20,7 +20,26 @@ from nightscore.schemas.text import printable
 
 
 def load(job: str) -> ScoringJob:
-    """The job with this name, path or URL."""
+    """The job with this name, path or URL, for a command that scores, publishes or releases.
+
+    Raises:
+        InvalidJobError: It cannot be read, or a challenger is named; with the corrected call.
+    """
+    spec = load_job(job)
+    if spec.champion is not None:
+        from nightscore.runs.owner import not_by_itself
+
+        own = spec.champion.given_as
+        corrected = command_line([own if word == job else word for word in sys.argv[1:]])
+        raise not_by_itself(spec, f"give the job itself: `{corrected}`")
+    return spec
+
+
+def load_any(job: str) -> ScoringJob:
+    """The job with this name, path or URL, or that of a challenger (`JOB@LABEL`).
+
+    It is for commands that look at what was done.
+    """
     return load_job(job)
 
 

@@ -19,6 +19,8 @@ SUFFIXES = (".yaml", ".yml", ".json")
 
 SEARCHED_BYTES = 64 << 10
 _JOB_KEYS = re.compile(rb'(?:^|[{,])\s*"?(model|input|output)"?\s*:', re.MULTILINE)
+_LABEL = re.compile(r"[A-Za-z0-9_-]+")
+"""What an alias or a version may be."""
 _NEEDED_KEYS = {b"model", b"input", b"output"}
 
 
@@ -103,18 +105,38 @@ def is_job_name(source: str) -> bool:
     return not ("/" in source or source.endswith(SUFFIXES) or Path(source).is_file())
 
 
+def split_label(source: str) -> tuple[str, str]:
+    """The job that a text names, and the challenger of it.
+
+    `flights@challenger` is the challenger of the job `flights`, unless there is a file of this
+    name. The label is empty where the job itself is meant.
+    """
+    job, at, label = source.rpartition("@")
+    if not (at and job and _LABEL.fullmatch(label)):
+        return source, ""
+
+    paths = [Path(f"{source}{suffix}") for suffix in SUFFIXES]
+    if "/" not in source:
+        paths = [folder / path for folder in lookup_folders() for path in paths]
+
+    is_file = Path(source).is_file() or any(path.is_file() for path in paths)
+    return (source, "") if is_file else (job, label)
+
+
 def find_job(source: str, folders: Sequence[Path] | None = None) -> str:
     """The path or URL of a job's file.
 
     Args:
         source: The path or URL itself, which need not exist, or the name of a file in one of the
-            folders.
+            folders. With `@LABEL` behind it, a challenger of the job, whose file is the same.
         folders: Where to look a name up. None: `job_folders()` and the current folder.
 
     Raises:
         InvalidJobError: No folder has a file of this name, or there are several; or the variable
             `NIGHTSCORE_JOBS` names no folder.
     """
+    source, _ = split_label(source)
+
     if not is_job_name(source):
         return str(_expanded(source)) if source.startswith("~") else source
 

@@ -1,5 +1,6 @@
 """Reads a job file and says everything that is wrong with it at once."""
 
+import difflib
 import logging
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -10,11 +11,18 @@ from pydantic import ValidationError
 from nightscore.errors import InvalidJobError, ScoringError
 from nightscore.inputs.job_document import is_json, read_document
 from nightscore.inputs.job_folder import folder_of
-from nightscore.inputs.job_lookup import find_job, is_job_name, near_files, other_spelling
+from nightscore.inputs.job_lookup import (
+    find_job,
+    is_job_name,
+    near_files,
+    other_spelling,
+    split_label,
+)
 from nightscore.inputs.job_problems import describe_errors, describe_problems
 from nightscore.inputs.job_references import expand_references
 from nightscore.inputs.job_values import describe_value
 from nightscore.inputs.misread_numbers import misread_numbers
+from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.document_positions import DocumentPositions
 from nightscore.storage.documents import (
@@ -32,20 +40,42 @@ def load_job(source: str, folders: Sequence[Path] | None = None) -> ScoringJob:
 
     Args:
         source: Path or URL of a YAML (or JSON) file, or the name of a file in one of the folders.
+            With `@LABEL` behind it, the job of one of its challengers.
         folders: Where job files are looked up by their name. None: the folder of `NIGHTSCORE_JOBS`,
             `jobs`, `deploy/jobs` and the current folder.
 
     Raises:
         InvalidJobError: It cannot be found or read, is no YAML, or does not describe a job. All
-            problems are named.
+            problems are named. Or the job has no such challenger.
     """
+    source, label = split_label(source)
     path = find_job(source, folders)
     path, content = _read(path)
+    job = _parse_content(path, content).remember(path)
 
     if is_job_name(source):
         logger.info("the job %s is %s", source, path)
-        return _parse_content(path, content).remember(source)
-    return _parse_content(path, content).remember(path)
+        job.remember(source)
+
+    return _challenger_of(job, label) if label else job
+
+
+def _challenger_of(job: ScoringJob, label: str) -> ScoringJob:
+    """The job of a challenger."""
+    challengers = challenger_jobs(job)
+    if label in challengers:
+        return challengers[label]
+
+    near = difflib.get_close_matches(label, challengers, n=1, cutoff=0.5)
+
+    raise InvalidJobError(
+        f"The job {job.given_as} has no challenger {label}.",
+        expected=f"one of {', '.join(challengers)}" if challengers else "a job with challengers",
+        found=label if challengers else "no release.challenger in its file",
+        next_step=f"did you mean {job.given_as}@{near[0]}?"
+        if near
+        else "name it as release.challenger in the job file, or give the job itself",
+    )
 
 
 def _read(path: str) -> tuple[str, bytes]:

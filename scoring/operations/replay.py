@@ -15,6 +15,7 @@ from nightscore.runs.accounting import reconcile, summarize
 from nightscore.runs.dispatch import score_shards
 from nightscore.runs.execution import Execution
 from nightscore.runs.gating import pass_gates
+from nightscore.runs.owner import check_is_own
 from nightscore.runs.publishing import hold, publish
 from nightscore.runs.replay_merge import merge_with_published
 from nightscore.runs.replay_plan import plan_replay
@@ -57,6 +58,7 @@ def replay(
         RunInterrupted: Ctrl-C or SIGTERM. The replay is recorded as failed; nothing was published.
         PartitionNotFoundError: Nothing is published.
     """
+    check_is_own(job)
     workspace = Workspace(job)
     base = _find_published(workspace, value)
     if not base.quarantine.files:

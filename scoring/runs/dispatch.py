@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from nightscore.arrow.parsing import client
 from nightscore.engine.events import RowsScored, RunPlanned, ShardLost, ShardScored
@@ -26,7 +27,25 @@ RESERVED_BYTES = 512 << 20
 scored."""
 
 
-def score_shards(execution: Execution, plan: RunPlan) -> None:
+class Challengers(Protocol):
+    """Versions that score the shards in the same pass. None of this raises."""
+
+    def add_to(self, tasks: Sequence[ShardTask]) -> list[ShardTask]:
+        """The tasks, with theirs for the same shards."""
+        ...
+
+    def prepare(self, tasks: Sequence[ShardTask]) -> list[ShardTask]:
+        """The same tasks, with all that they need before the first shard is scored."""
+        ...
+
+    def collect(self) -> None:
+        """Take their results from those of the run, once all shards are finished."""
+        ...
+
+
+def score_shards(
+    execution: Execution, plan: RunPlan, challengers: Challengers | None = None
+) -> None:
     """Have the workers score the shards that no earlier attempt has finished."""
     with execution.record.stage("score"):
         tasks = make_tasks(execution, plan)
@@ -39,9 +58,15 @@ def score_shards(execution: Execution, plan: RunPlan) -> None:
         if tasks:
             execution.pool.prepare(min(plan.shards.memory.n_processes, len(tasks)))
 
+        if challengers is not None:
+            tasks = challengers.add_to(tasks)
+
         n_at_once = plan.shards.memory.n_workers
         tasks = plan.drift_check.add_profiles(tasks, plan.contract, n_at_once)
         _compile_once(execution, plan, tasks)
+
+        if challengers is not None:
+            tasks = challengers.prepare(tasks)
 
         with _told_rows(execution, plan) as path:
             tasks = [replace(task, row_counts=path) for task in tasks]
@@ -50,6 +75,9 @@ def score_shards(execution: Execution, plan: RunPlan) -> None:
                 execution.emit(_scored(execution, result))
 
         _rescore_by_library(execution, plan, tasks)
+
+        if challengers is not None:
+            challengers.collect()
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from nightscore.engine.events import Event, Listener, RunEnded, log_event
 from nightscore.engine.pool import Pool
@@ -34,6 +34,22 @@ class RunInterrupted(KeyboardInterrupt):
         """Carry the record of the run, which says that it failed."""
         super().__init__(manifest)
         self.manifest = manifest
+
+
+class Companions(Protocol):
+    """Runs that score the same rows, and end after this one: its challengers."""
+
+    def publish(self, manifest: Manifest) -> Manifest:
+        """Publish them, now that the run has ended; returns its record with what became of them."""
+        ...
+
+    def fail(self, error: BaseException) -> None:
+        """Record that they are not published, since the run ended with this error."""
+        ...
+
+    def published_spaces(self) -> list[Workspace]:
+        """The workspaces of those that were published."""
+        ...
 
 
 @dataclass(slots=True)
@@ -91,6 +107,11 @@ class Execution:
         self.results = RunResults()
         self.extra_files: list[str] = []
         """Files of this run in the parts store, beside the workers' parts."""
+        self.companions: Companions | None = None
+        """Runs that end after this one. None: there are none."""
+        self.own_cpu_s: float | None = None
+        """Of a challenger: CPU seconds of its part in the shards, which the pool does not tell
+        apart."""
         self.committing: Publisher | None = None
         """Set once readers may see this run: its files must then stay."""
 
@@ -109,7 +130,9 @@ class Execution:
 
     @property
     def worker_cpu_s(self) -> float:
-        """CPU seconds that the workers have spent on this run."""
+        """CPU seconds that the workers have spent on this run, and on its challengers."""
+        if self.own_cpu_s is not None:
+            return self.own_cpu_s
         return sum(self.pool.cpu_s_by_pid.values()) - self._cpu_before_s
 
     @property
@@ -132,7 +155,7 @@ class Execution:
             with self.record.heartbeats():
                 manifest = steps()
         except ScoringError as error:
-            manifest = self._fail(error)
+            manifest = self.fail(error)
         except KeyboardInterrupt as error:
             self.pool.kill()
             interrupted = InterruptedRunError(
@@ -140,16 +163,27 @@ class Execution:
                 self.folder,
                 next_step="run again: it resumes from the finished shards",
             )
-            raise RunInterrupted(self._fail(interrupted)) from error
+            raise RunInterrupted(self.fail(interrupted)) from error
         except BaseException as error:
             self.pool.kill()
-            self._fail(error)
+            self.fail(error)
             raise
         finally:
             self.lease.release()
 
         self.emit(self._ended(manifest))
         return manifest
+
+    def fail(self, error: BaseException) -> Manifest:
+        """Record a failure, or a publication if the commit succeeded after all."""
+        fate = self._fate(error)
+        if fate == "published":
+            return self.record.end_published(self.worker_cpu_s)
+
+        is_resumable = getattr(error, "resumable", False)
+        if fate == "unpublished" and not is_resumable and self.record.is_owner():
+            self._sweep()
+        return self.record.fail(error, self.worker_cpu_s)
 
     def forget_checkpoints(self) -> None:
         """Remove the checkpoints: there will be no next attempt."""
@@ -172,17 +206,6 @@ class Execution:
         with contextlib.suppress(ScoringError, OSError):
             self.workspace.state.delete(quarantined)
         self.record.withdraw()
-
-    def _fail(self, error: BaseException) -> Manifest:
-        """Record a failure, or a publication if the commit succeeded after all."""
-        fate = self._fate(error)
-        if fate == "published":
-            return self.record.end_published(self.worker_cpu_s)
-
-        is_resumable = getattr(error, "resumable", False)
-        if fate == "unpublished" and not is_resumable and self.record.is_owner():
-            self._sweep()
-        return self.record.fail(error, self.worker_cpu_s)
 
     def _fate(self, error: BaseException) -> Literal["published", "unpublished", "unknown"]:
         """Whether readers see this run. Files of unknown fate are never removed."""

@@ -11,6 +11,27 @@ def is_owner(job: ScoringJob, standing: Manifest | RunSummary) -> bool:
     return standing.job in (job.name, *job.renamed_from)
 
 
+def check_is_own(job: ScoringJob) -> None:
+    """Refuse to score or publish for a challenger alone: its table is beside its champion's.
+
+    Raises:
+        InvalidJobError: The job is that of a challenger.
+    """
+    if job.champion is not None:
+        raise not_by_itself(job, f"give the job itself, {job.champion.given_as}")
+
+
+def not_by_itself(job: ScoringJob, next_step: str) -> InvalidJobError:
+    """The error where a challenger is named for what only the whole job does."""
+    return InvalidJobError(
+        f"{job.given_as} is a challenger, which scores and is released with its job only; nothing "
+        "was done.",
+        expected="a job",
+        found=f"the challenger {job.model}",
+        next_step=next_step,
+    )
+
+
 def check_owner(job: ScoringJob, standing: Manifest | None) -> None:
     """Refuse to replace results that another job has published.
 

@@ -14,6 +14,7 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.process import start_daemon
 from nightscore.runs.execution import Execution
+from nightscore.runs.owner import check_is_own, check_owner
 from nightscore.runs.partition_state import (
     PartitionState,
     find_earlier_answer,
@@ -27,6 +28,7 @@ from nightscore.schemas.manifest import Manifest
 from nightscore.storage.run_cache import RunCache
 
 if TYPE_CHECKING:
+    from nightscore.runs.challengers.group import Challengers
     from nightscore.runs.run_plan import RunPlan
 
 
@@ -68,18 +70,33 @@ def run(
         InvalidJobError: No partition can have this value; nothing was recorded.
         RunInterrupted: Ctrl-C or SIGTERM. The run is recorded as failed; nothing was published.
     """
+    check_is_own(job)
     check_value(job, value)
     workspace = Workspace(job, run_cache)
     execution = Execution(workspace, value, pool=pool, cache=cache, now=now, listeners=listeners)
-    manifest = execution.execute(
-        lambda: _score_and_publish(execution, model, turn or Turn(), force=force)
-    )
+
+    try:
+        manifest = execution.execute(
+            lambda: _score_and_publish(execution, model, turn or Turn(), force=force)
+        )
+    except BaseException as error:
+        if execution.companions is not None:
+            execution.companions.fail(error)
+        raise
+
+    if execution.companions is not None:
+        manifest = execution.companions.publish(manifest)
 
     is_new = manifest.run_id == execution.run_id and manifest.status in ("published", "held")
     if compares_later and is_new:
         from nightscore.monitoring.drift.recompare_runs import compare_later
 
-        compare_later(workspace, [value], cache, datetime.now(UTC), are_fresh=True)
+        spaces = [workspace]
+        if execution.companions is not None:
+            spaces += execution.companions.published_spaces()
+
+        for space in spaces:
+            compare_later(space, [value], cache, datetime.now(UTC), are_fresh=True)
 
     return manifest
 
@@ -115,20 +132,33 @@ def _score(execution: Execution, model: PinnedModel, state: PartitionState, turn
         load_ahead(model, execution.cache, execution.pool)
 
     from nightscore.runs.dispatch import score_shards
-    from nightscore.runs.owner import check_owner
     from nightscore.runs.run_plan import plan_run
 
     check_owner(execution.job, state.standing)
-    plan = plan_run(execution, model, state)
+    challengers = _begin_challengers(execution)
+    plan = plan_run(execution, model, state, challengers)
     turn.note_plan()
 
     with execution.record.stage(WAIT_FOR_TURN):
         turn.take_workers()
 
     start_daemon("imports", _import_last_steps)  # while the workers score
-    score_shards(execution, plan)
+    score_shards(execution, plan, challengers)
 
     return _publish(execution, plan, turn)
+
+
+def _begin_challengers(execution: Execution) -> "Challengers | None":
+    """The versions that score beside the job's own model. None: the job names none."""
+    if execution.job.release is None or not execution.job.release.challenger:
+        return None
+
+    from nightscore.runs.challengers.group import Challengers
+
+    challengers = Challengers(execution)
+    execution.companions = challengers
+
+    return challengers
 
 
 def _import_last_steps() -> None:
@@ -148,7 +178,7 @@ def _publish(execution: Execution, plan: "RunPlan", turn: Turn) -> Manifest:
 
     with execution.record.stage("publish"):
         parts = finish_parts(execution, plan)
-    if not execution.job.keys.unique:
+    if not (execution.job.keys.unique or _seals_challengers(execution)):
         turn.leave_workers()  # they look for keys that are there twice, too
 
     # All that is the run's own is done before its turn: nobody waits for it then.
@@ -160,7 +190,8 @@ def _publish(execution: Execution, plan: "RunPlan", turn: Turn) -> Manifest:
     with execution.record.stage("publish"):
         check_unchanged(execution.job, plan.shards.partition)
         has_passed = pass_gates(execution, plan, parts)
-        turn.leave_workers()
+        if not _seals_challengers(execution):
+            turn.leave_workers()
 
     with execution.record.stage(WAIT_FOR_TURN):
         turn.wait()
@@ -176,3 +207,10 @@ def _publish(execution: Execution, plan: "RunPlan", turn: Turn) -> Manifest:
     plan.drift_check.share()
 
     return manifest
+
+
+def _seals_challengers(execution: Execution) -> bool:
+    """Whether workers have still to make one object of each challenger's parts."""
+    from nightscore.ledger.output_formats import format_of
+
+    return execution.companions is not None and format_of(execution.job).seal is not None

@@ -1,7 +1,9 @@
 """Plans a run: which model scores which rows, and in which shards. Nothing is scored yet."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from nightscore.engine.checkpoints import Resumption, take_over
 from nightscore.engine.model_facts import learn_facts
@@ -11,7 +13,8 @@ from nightscore.engine.planning.environment import (
     recorded_versions,
     version_warnings,
 )
-from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
+from nightscore.engine.planning.plan import Beside, PlannedWorkers, plan_partition
+from nightscore.errors import ChallengerError, MemoryLimitError, ScoringError
 from nightscore.ledger.live import Live
 from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.publisher import Publisher
@@ -55,9 +58,38 @@ class RunPlan:
     drift_check: DriftCheck
 
 
-def plan_run(execution: Execution, model: PinnedModel, state: PartitionState) -> RunPlan:
-    """Cut the partition into shards, and resume from those that an earlier attempt has finished."""
+class Challengers(Protocol):
+    """Versions that score the rows of a run in the same pass. None of this raises."""
+
+    def settle(self, state: PartitionState, obstacle: ScoringError | None) -> list[Beside]:
+        """What they need. Whatever keeps one from scoring ends that one."""
+        ...
+
+    def refuse(self, error: ScoringError) -> None:
+        """Have none of them score."""
+        ...
+
+    def join(self, plan: RunPlan) -> None:
+        """Settle what they write, beside the columns of the plan."""
+        ...
+
+
+def plan_run(
+    execution: Execution,
+    model: PinnedModel,
+    state: PartitionState,
+    challengers: Challengers | None = None,
+) -> RunPlan:
+    """Cut the partition into shards, and resume from those that an earlier attempt has finished.
+
+    Args:
+        execution: The run.
+        model: Of the job.
+        state: Of the partition.
+        challengers: Versions that score the same rows. None: there are none.
+    """
     record, job = execution.record, execution.job
+
     with record.stage("plan"):
         record.update(
             fingerprint=state.fingerprint,
@@ -76,7 +108,15 @@ def plan_run(execution: Execution, model: PinnedModel, state: PartitionState) ->
             least_shard_rows=resumption.least_shard_rows if resumption else None,
             may_measure=True,
         )
-        shards, contract = plan_partition(job, model, facts, state.partition, workers)
+        plan_with = functools.partial(plan_partition, job, model, facts, state.partition)
+
+        if challengers is None:
+            shards, contract = plan_with(workers)
+        else:
+            obstacle = _obstacle(execution, resumption)
+            others = tuple(challengers.settle(state, obstacle))
+
+            shards, contract = _plan_together(plan_with, workers, others, challengers)
 
         if resumption is not None:
             execution.results.resumed = resumption.fitting(shards.shards)
@@ -85,12 +125,12 @@ def plan_run(execution: Execution, model: PinnedModel, state: PartitionState) ->
         record.update(
             inputs=inputs_record(job, state.partition, state.n_left_out, shards.extra_columns)
         )
-        drift_check = DriftCheck(execution)
 
+        drift_check = DriftCheck(execution)
         if job.drift.profile:
             drift_check.find_references(model)
 
-    return RunPlan(
+    plan = RunPlan(
         model=model,
         facts=facts,
         source=SourceRows(job=job, n_rows=shards.n_rows),
@@ -101,6 +141,50 @@ def plan_run(execution: Execution, model: PinnedModel, state: PartitionState) ->
         live=state.live,
         drift_check=drift_check,
     )
+    if challengers is not None:
+        challengers.join(plan)
+
+    return plan
+
+
+def _obstacle(execution: Execution, resumption: Resumption | None) -> ScoringError | None:
+    """Why no challenger can score beside the run. None: nothing is known."""
+    if execution.job.workers.is_cluster:
+        return ChallengerError(
+            "Challengers do not score on a cluster.",
+            execution.folder,
+            expected="workers of one machine",
+            found=f"workers.backend: {execution.job.workers.backend}",
+            next_step="score with workers: {backend: local} where challengers are to score",
+        )
+
+    if resumption is None:
+        return None
+
+    return ChallengerError(
+        "The run goes on from shards that an attempt before it has scored, by the job's own model "
+        "alone.",
+        execution.folder,
+        next_step=f"`{execution.job.command('run', execution.shown_value, '--force')}` scores the "
+        "partition by both again",
+    )
+
+
+def _plan_together(
+    plan_with: Callable[[PlannedWorkers], tuple[Plan, Contract]],
+    workers: PlannedWorkers,
+    others: tuple[Beside, ...],
+    challengers: Challengers,
+) -> tuple[Plan, Contract]:
+    """The plan with the challengers. If that takes too much memory, without them."""
+    try:
+        return plan_with(replace(workers, others=others))
+    except MemoryLimitError as error:
+        if not others:
+            raise
+
+        challengers.refuse(error)
+        return plan_with(workers)
 
 
 def _begin(execution: Execution, state: PartitionState) -> Resumption | None:

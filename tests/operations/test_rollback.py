@@ -49,7 +49,7 @@ OF_THE_ROLLBACK = {
 """Fields that are the rollback's own."""
 ONLY_OF_THE_RESTORED_RUN = {
     *("forced", "replays", "libraries", "policy", "predictor", "columns", "gates", "drift"),
-    *("estimate", "decision", "sample"),
+    *("estimate", "decision", "sample", "challengers", "champion_run_id", "champion_model"),
 }
 """Fields that `restores` leads to: a rollback computes, compares and judges nothing."""
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nightscore.cli.resolve import load, log_to, model_cache
+from nightscore.cli.resolve import load_any, log_to, model_cache
 from nightscore.cli.show import err, out, print_json
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.operations.baseline import record_baseline, with_version
@@ -19,7 +19,7 @@ def baseline(
 ) -> None:
     """Log the profile of data with the job's model version, and print its digest."""
     log_to(verbose)
-    spec, cache = load(job), model_cache(cache_dir)
+    spec, cache = load_any(job), model_cache(cache_dir)
     if model_version is not None:
         spec = with_version(spec, model_version)
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from nightscore.cli.resolve import load
+from nightscore.cli.resolve import load_any
 from nightscore.cli.show import counted, err, out, print_json
 from nightscore.operations.clean import clean
 from nightscore.operations.clean_samples import clean_samples
@@ -17,7 +17,7 @@ def clean_command(
     as_json: bool,
 ) -> None:
     """Remove files that nobody needs, and print their names."""
-    spec = load(job)
+    spec = load_any(job)
 
     now, guard = datetime.now(UTC), timedelta(hours=older_than_hours)
     superseded = None if superseded_days is None else timedelta(days=superseded_days)

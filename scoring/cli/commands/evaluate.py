@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 
 from nightscore.cli.realised import print_judged, print_records
-from nightscore.cli.resolve import load, read_range
+from nightscore.cli.resolve import load_any, read_range
 from nightscore.cli.show import counted, out, print_json
 from nightscore.errors import InvalidJobError
 from nightscore.operations.evaluate import Evaluation, evaluate
@@ -22,7 +22,7 @@ def evaluate_command(
     job: str, between: tuple[str | None, str | None], run_id: str | None, as_json: bool
 ) -> None:
     """Evaluate what is new, or a run, and print it."""
-    spec = load(job)
+    spec = load_any(job)
     if run_id is not None and any(between):
         raise InvalidJobError(
             "A run and a range were given.",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from nightscore.cli.figures import explain_figures
 from nightscore.cli.messages import say
 from nightscore.cli.realised import print_metric
-from nightscore.cli.resolve import load, read_value
+from nightscore.cli.resolve import load_any, read_value
 from nightscore.cli.show import out, print_json, print_table
 from nightscore.errors import LocationNotFoundError, PartitionNotFoundError
 from nightscore.inputs.values import check_value
@@ -39,7 +39,7 @@ def history(
     job: str, subject: str, last: int | None, as_known_at: datetime | None, as_json: bool
 ) -> None:
     """Print the results of a partition, how a column drifted, or a metric."""
-    spec = load(job)
+    spec = load_any(job)
     moment = None if as_known_at is None else as_known_at.replace(tzinfo=UTC)
     metric = metric_name(subject)
     metric_days = metric_history(spec, metric, moment)

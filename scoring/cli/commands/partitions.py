@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nightscore.cli.resolve import load, model_cache, read_range, read_value
+from nightscore.cli.resolve import load_any, model_cache, read_range, read_value
 from nightscore.cli.show import as_row, out, print_json, print_table, show_count, show_size
 from nightscore.inputs.values import check_value
 from nightscore.models.pinned import PinnedModel
@@ -21,7 +21,7 @@ def partitions(
     job: str, start: str | None, end: str | None, as_json: bool, cache_dir: Path | None
 ) -> None:
     """Print the state of each partition."""
-    spec, cache = load(job), model_cache(cache_dir)
+    spec, cache = load_any(job), model_cache(cache_dir)
     model = PinnedModel.resolve(spec, cache)
     pattern = spec.input.partition_format
 
@@ -57,7 +57,7 @@ def _row(status: PartitionStatus) -> dict[str, Any]:
 
 def explain(job: str, partition: str, as_json: bool, cache_dir: Path | None) -> None:
     """Print why a run would or would not score a partition."""
-    spec, cache = load(job), model_cache(cache_dir)
+    spec, cache = load_any(job), model_cache(cache_dir)
     value = read_value(spec, partition)
     check_value(spec, value, "explain")
     model = PinnedModel.resolve(spec, cache)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nightscore.cli.resolve import load, model_cache, read_range, read_value
+from nightscore.cli.resolve import load_any, model_cache, read_range, read_value
 from nightscore.cli.show import counted, err, out, print_json, print_table, show_count
 from nightscore.errors import InvalidJobError
 from nightscore.inputs.values import check_value
@@ -54,7 +54,7 @@ def performance(
     cache_dir: Path | None,
 ) -> None:
     """Print the estimated performance of one partition, or of several, and draw it on request."""
-    spec, cache = load(job), model_cache(cache_dir)
+    spec, cache = load_any(job), model_cache(cache_dir)
 
     values = _values(spec, partition, between, last)
     if as_known_at is None:

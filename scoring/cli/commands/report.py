@@ -5,7 +5,7 @@ import tempfile
 import webbrowser
 from pathlib import Path
 
-from nightscore.cli.resolve import known_partition, load, model_cache, read_value
+from nightscore.cli.resolve import known_partition, load_any, model_cache, read_value
 from nightscore.cli.show import err, out, print_json, print_table
 from nightscore.monitoring.drift.wording import (
     resolved_columns,
@@ -32,7 +32,7 @@ def report(
     cache_dir: Path | None,
 ) -> None:
     """Print what moved in a partition, and draw its page on request."""
-    spec, cache = load(job), model_cache(cache_dir)
+    spec, cache = load_any(job), model_cache(cache_dir)
     value = read_value(spec, partition)
     with known_partition(spec, value, "report"):
         manifest = reported_run(spec, value, run_id)

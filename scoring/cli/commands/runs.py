@@ -2,7 +2,7 @@
 
 import json
 
-from nightscore.cli.resolve import load, read_value
+from nightscore.cli.resolve import load_any, read_value
 from nightscore.cli.show import counted, out, print_json, print_table
 from nightscore.inputs.values import check_value
 from nightscore.operations.history import newest_runs
@@ -24,7 +24,7 @@ RUN_COLUMNS = (
 
 def runs(job: str, partition: str | None, limit: int, as_json: bool) -> None:
     """Print the runs of a job, newest first."""
-    spec = load(job)
+    spec = load_any(job)
 
     if partition:
         value = read_value(spec, partition)

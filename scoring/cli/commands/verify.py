@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from nightscore.cli.resolve import known_partition, load, log_to, model_cache, read_value
+from nightscore.cli.resolve import known_partition, load_any, log_to, model_cache, read_value
 from nightscore.cli.show import out, print_json
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.operations.verify import Verification, verify
@@ -16,7 +16,7 @@ def verify_command(
 ) -> None:
     """Print whether a partition is as recorded."""
     log_to(False)
-    spec = load(job)
+    spec = load_any(job)
     value = read_value(spec, partition)
 
     with WorkerPool() as pool, known_partition(spec, value, "verify"):

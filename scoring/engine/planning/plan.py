@@ -1,12 +1,17 @@
 """What a run will do: the columns, shards and memory, before it reads a row."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from nightscore.engine.planning.caller import Caller
 from nightscore.engine.planning.memory import decoded_row_bytes, plan_memory
-from nightscore.engine.planning.predictor_choice import choose_predictor
+from nightscore.engine.planning.predictor_choice import (
+    PredictorChoice,
+    choose_predictor,
+    predictors_together,
+)
 from nightscore.engine.planning.row_cost import ModelAtWork, find_row_s
 from nightscore.engine.planning.shards import least_shard_rows, needed_bytes, plan_shards
 from nightscore.inputs.files import named_parquet_first
@@ -28,6 +33,14 @@ FILES_TRIED = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """Another model that scores the same rows in the same pass."""
+
+    predictor: PredictorChoice
+    contract: Contract
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedWorkers:
     """The workers that a plan counts on."""
 
@@ -41,6 +54,9 @@ class PlannedWorkers:
     """Rows below which no shard is cut; None: as the model's time for a row suggests."""
     may_measure: bool = False
     """Whether a worker may try an unknown model on some rows, to see how long they take."""
+    others: tuple[Beside, ...] = ()
+    """What else they score in the same pass. It counts for memory and threads; shards are cut as
+    for the job's model alone."""
 
 
 def plan_partition(
@@ -72,7 +88,14 @@ def plan_partition(
     contract = _agree_on_columns(job, facts, partition, footers, workers.caller, nullable)
 
     predictor = choose_predictor(job, model.cached.path, facts)
-    memory = plan_memory(job, predictor, contract, footers, store.is_local, workers.capacity)
+    memory = plan_memory(
+        job,
+        predictors_together([predictor, *(one.predictor for one in workers.others)]),
+        columns_together([contract, *(one.contract for one in workers.others)]),
+        footers,
+        store.is_local,
+        workers.capacity,
+    )
     cut_for = workers.cut_for or memory.n_workers
     least_rows = workers.least_shard_rows
 
@@ -100,6 +123,31 @@ def plan_partition(
     )
 
     return plan, contract
+
+
+def agree_on_columns(
+    job: ScoringJob, facts: ModelFacts, partition: Partition, caller: Caller | None
+) -> Contract:
+    """The columns of a job whose model scores beside another one.
+
+    Raises:
+        CorruptFileError, ContractError: See there; nothing was read.
+    """
+    store = Store(job.input.uri, job.input.storage_options)
+    footers = read_footers(store, partition.files)
+    return _agree_on_columns(job, facts, partition, footers, caller, frozenset())
+
+
+def columns_together(contracts: Sequence[Contract]) -> Contract:
+    """All that a worker holds of a row that several models score, for the plan of its memory."""
+    first = contracts[0]
+    features = {column.name: column for one in contracts for column in one.features}
+
+    predictions = list(first.predictions)
+    for other in contracts[1:]:
+        predictions += [*other.predictions, *first.predictions]  # it writes both
+
+    return replace(first, features=tuple(features.values()), predictions=tuple(predictions))
 
 
 def _for_shards(memory: MemoryPlan, n_shards: int) -> MemoryPlan:

@@ -1,6 +1,7 @@
 """What predicts in a run, and where."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nightscore.models.compiled.form_cache import CachedForm
@@ -76,4 +77,17 @@ def choose_predictor(job: ScoringJob, folder: Path, facts: ModelFacts) -> Predic
         most_threads=COMPILED_THREADS if may_share else 0,
         model_bytes=model_bytes,
         is_unchecked=may_share and not form.checked,  # a cluster's nodes keep that for themselves
+    )
+
+
+def predictors_together(choices: Sequence[PredictorChoice]) -> PredictorChoice:
+    """What several models take together, of which each worker has all.
+
+    Workers are threads only if all models allow it. What predicts, and whether it was checked, is
+    that of the first model.
+    """
+    return replace(
+        choices[0],
+        most_threads=min(choice.most_threads for choice in choices),
+        model_bytes=sum(choice.model_bytes for choice in choices),
     )

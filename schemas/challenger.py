@@ -1,0 +1,34 @@
+"""What a run's manifest says about a challenger: a version that scored beside the job's own."""
+
+from typing import Literal
+
+from nightscore.schemas.base_record import Stored
+
+
+class ChallengerRecord(Stored):
+    """A challenger of a run, in short. Its own run has a manifest of its own, which says all."""
+
+    label: str
+    """What commands call it: `JOB@LABEL`. Its alias, or else its version."""
+    uri: str
+    """As the job names it."""
+    name: str = ""
+    """Of the registered model. Empty: it was not found."""
+    version: str = ""
+    digest: str = ""
+    """`sha256:` and the digest of its artifacts."""
+    mode: Literal["shadow"] = "shadow"
+    run_id: str = ""
+    """Of its own run. Empty: it has none."""
+    status: Literal["published", "failed", "refused", "unfinished"]
+    """`published`: into its own table. `failed`: it was ended, or could not be published.
+    `refused`: it was refused before any row. `unfinished`: the process ended before the
+    challenger's run did, or that is still under way."""
+    why: str = ""
+    """Why it was not published."""
+    rows: int = 0
+    """Rows that it scored."""
+    rows_refused_alone: int = 0
+    """Rows that it refused and the job's own model did not."""
+    overhead_s: float = 0.0
+    """CPU seconds of workers that it took beside the job's own model."""

@@ -1,0 +1,215 @@
+"""One challenger of a run: its own run, from its model to the columns that it will write."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from nightscore.engine.planning.plan import Beside, agree_on_columns
+from nightscore.engine.planning.predictor_choice import PredictorChoice, choose_predictor
+from nightscore.engine.shard import ChallengerResult
+from nightscore.errors import ContractError
+from nightscore.ledger.history import PartitionHistory
+from nightscore.ledger.live import Live
+from nightscore.models.pinned import PinnedModel
+from nightscore.outputs.publish import open_publisher
+from nightscore.outputs.publisher import Publisher
+from nightscore.runs.drift_check import DriftCheck
+from nightscore.runs.execution import Execution
+from nightscore.runs.owner import check_owner
+from nightscore.runs.partition_state import PartitionState
+from nightscore.runs.run_plan import RunPlan, inputs_record, learn_model
+from nightscore.schemas.challenger import ChallengerRecord
+from nightscore.schemas.contract import Contract, OutputColumn, champion_name
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.model import ModelFacts
+
+
+class Challenger:
+    """A challenger while its champion's run is under way.
+
+    `settle` and `join` raise whatever keeps it from scoring; nothing was read then.
+    """
+
+    def __init__(self, label: str, job: ScoringJob, champion: Execution) -> None:
+        """Begin its run. Nothing is read or written yet.
+
+        Args:
+            label: What the job calls it.
+            job: Of the challenger.
+            champion: The run of the job's own model.
+        """
+        self.label = label
+        self.execution = Execution(
+            champion.workspace.for_job(job),
+            champion.value,
+            pool=champion.pool,
+            cache=champion.cache,
+            now=datetime.now(UTC),
+        )
+        self.drift_check = DriftCheck(self.execution)
+        self.is_refused = False
+        """It was refused before any row."""
+        self.error: BaseException | None = None
+        """Why it does not score any more, or was not published. None: nothing has gone wrong."""
+        self.results: list[ChallengerResult] = []
+        """What the workers say of it, by shard."""
+
+        # Once it is settled.
+        self.model: PinnedModel
+        self.facts: ModelFacts
+        self.predictor: PredictorChoice
+        self.contract: Contract
+
+        self._fingerprint = ""
+        self._publisher: Publisher
+        self._live: Live | None = None
+
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        model = self.execution.record.manifest.model
+        version = f"version {model.version}" if model.version else model.uri
+        return f"challenger {self.label} ({version})" if self.label != model.version else version
+
+    def begin(self, champion: Execution) -> None:
+        """Write the first record of its run, which belongs to the champion's."""
+        record = self.execution.record
+        record.update(
+            champion_run_id=champion.run_id,
+            champion_model=champion.record.manifest.model,
+            forced=champion.record.manifest.forced,
+            policy=self.execution.job.policy,
+        )
+        record.save("running")
+
+    def settle(self, champion: Execution, state: PartitionState) -> Beside:
+        """Its exact version, what that is, and the columns that it needs.
+
+        Args:
+            champion: The run of the job's own model.
+            state: Of the partition, as the champion's run has found it.
+        """
+        execution = self.execution
+        record, job = execution.record, execution.job
+
+        with record.stage("model"):
+            self.model = PinnedModel.resolve(job, execution.cache)
+            record.update(model=self.model.record(job))
+
+        with record.stage("plan"):
+            self._look_up(champion, state)
+
+            self.facts = learn_model(execution, self.model, ())
+            self.predictor = choose_predictor(job, self.model.cached.path, self.facts)
+            self.contract = agree_on_columns(job, self.facts, state.partition, execution.pool)
+
+        return Beside(self.predictor, self.contract)
+
+    def _look_up(self, champion: Execution, state: PartitionState) -> None:
+        """What stands in its table now."""
+        execution = self.execution
+
+        self._publisher = open_publisher(execution.workspace)
+        self._live = self._publisher.live(execution.value)
+        self._fingerprint = self.model.fingerprint(execution.job, state.partition)
+
+        history = PartitionHistory(execution.workspace, execution.value)
+        check_owner(execution.job, history.complete(self._live))
+
+        self._publisher.check()
+        execution.record.update(
+            fingerprint=self._fingerprint,
+            inputs=champion.record.manifest.inputs,
+            replaces=self._live.run_id if self._live else None,
+        )
+
+    def join(self, plan: RunPlan) -> None:
+        """Settle what it writes: its own predictions, and beside them the champion's.
+
+        Args:
+            plan: Of the champion's run.
+        """
+        execution, shards = self.execution, plan.shards
+
+        with execution.record.stage("plan"):
+            self.contract = _beside(self.contract, plan.contract.predictions)
+            schema = self.contract.output_schema()
+
+            execution.record.warn(*self._publisher.check_fits(schema, execution.value))
+            execution.record.update(
+                inputs=inputs_record(
+                    execution.job,
+                    shards.partition,
+                    execution.record.manifest.inputs.files_left_out,
+                    self.contract.extra,
+                )
+            )
+
+            if execution.job.drift.profile:
+                self.drift_check.find_references(self.model)
+
+    def plan(self, champion: RunPlan) -> RunPlan:
+        """What its run does, in the shards of the champion's."""
+        source = replace(champion.source, job=self.execution.job)
+
+        shards = replace(
+            champion.shards,
+            fingerprint=self._fingerprint,
+            fallback_reason=self.predictor.fallback_reason,
+            is_unchecked=self.predictor.is_unchecked,
+            extra_columns=self.contract.extra,
+        )
+
+        return replace(
+            champion,
+            model=self.model,
+            facts=self.facts,
+            source=source,
+            shards=shards,
+            contract=self.contract,
+            fingerprint=self._fingerprint,
+            publisher=self._publisher,
+            live=self._live,
+            drift_check=self.drift_check,
+        )
+
+    def record(self) -> ChallengerRecord:
+        """What the champion's manifest says of it."""
+        manifest = self.execution.record.manifest
+        model, error = manifest.model, manifest.error
+
+        status = "refused" if self.is_refused else "unfinished"
+        if manifest.status in ("published", "failed") and not self.is_refused:
+            status = manifest.status
+
+        why = (error.what or error.message) if error is not None else ""
+
+        return ChallengerRecord(
+            label=self.label,
+            uri=model.uri,
+            name=model.name,
+            version=model.version,
+            digest=model.digest,
+            run_id=manifest.run_id,
+            status=status,
+            why=why,
+            rows=manifest.counts.rows_scored,
+            rows_refused_alone=sum(result.n_refused_alone for result in self.results),
+            overhead_s=round(sum(result.cpu_s for result in self.results), 4),
+        )
+
+
+def _beside(contract: Contract, champion: tuple[OutputColumn, ...]) -> Contract:
+    """The columns of a challenger's table, with those of the champion's predictions."""
+    taken = {name.lower() for name in contract.output_schema().names}
+    added = [champion_name(column.name) for column in champion]
+    clashes = [name for name in added if name.lower() in taken]
+
+    if clashes:
+        raise ContractError(
+            "The challenger's table would have two columns of one name; no row was read.",
+            expected=f"no key and no column of pass_through that is called {', '.join(clashes)}: "
+            "these are the predictions of the job's own model",
+            next_step="rename the column in the input, or leave it out of pass_through",
+        )
+
+    return replace(contract, champion=champion)

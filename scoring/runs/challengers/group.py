@@ -1,0 +1,235 @@
+"""All challengers of one run: they begin with it, score in its pass, and are published after it.
+
+Whatever goes wrong here ends a challenger, and is a warning of the champion's record.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+from nightscore.engine.events import logger
+from nightscore.engine.planning.plan import Beside
+from nightscore.engine.shard import ShardTask
+from nightscore.errors import InterruptedRunError, ScoringError
+from nightscore.ledger.workspace import Workspace
+from nightscore.runs.challengers.challenger import Challenger
+from nightscore.runs.challengers.publication import publish_challenger
+from nightscore.runs.challengers.shards import (
+    collect_results,
+    compile_model,
+    keep_only,
+    profile_spec,
+    tasks_of,
+    with_challengers,
+    with_profile,
+)
+from nightscore.runs.execution import Execution, RunInterrupted
+from nightscore.runs.partition_state import PartitionState
+from nightscore.runs.run_plan import RunPlan
+from nightscore.schemas.challenger_jobs import challenger_jobs
+from nightscore.schemas.manifest import Manifest
+
+
+class Challengers:
+    """The challengers of one run. Its methods raise nothing but what ends the process."""
+
+    def __init__(self, champion: Execution) -> None:
+        """Name them. Nothing is read or written yet.
+
+        Args:
+            champion: The run of the job's own model.
+        """
+        self._champion = champion
+        self._all = [
+            Challenger(label, job, champion) for label, job in challenger_jobs(champion.job).items()
+        ]
+        self._plan: RunPlan | None = None
+        self._scoring: list[Challenger] = []
+        """Those that the shards' tasks have, in their order."""
+        self._heartbeats = contextlib.ExitStack()
+
+    @property
+    def _active(self) -> list[Challenger]:
+        """Those that nothing has ended."""
+        return [challenger for challenger in self._all if challenger.error is None]
+
+    def settle(self, state: PartitionState, obstacle: ScoringError | None) -> list[Beside]:
+        """Begin their runs, and find out what they need.
+
+        Args:
+            state: Of the partition.
+            obstacle: Why none can score beside this run. None: nothing is known.
+        """
+        settled: list[Beside] = []
+
+        def settle(challenger: Challenger) -> None:
+            self._heartbeats.enter_context(challenger.execution.record.heartbeats())
+            challenger.begin(self._champion)
+            if obstacle is not None:
+                raise obstacle
+            settled.append(challenger.settle(self._champion, state))
+
+        self._try_each(settle, is_refusal=True)
+        return settled
+
+    def refuse(self, error: ScoringError) -> None:
+        """Have none of them score: nothing was read yet."""
+        for challenger in self._active:
+            self._end(challenger, error, is_refusal=True)
+
+    def join(self, plan: RunPlan) -> None:
+        """Settle what they write, beside the columns of the champion's plan."""
+        self._plan = plan
+        self._try_each(lambda challenger: challenger.join(plan), is_refusal=True)
+
+    def add_to(self, tasks: Sequence[ShardTask]) -> list[ShardTask]:
+        """The champion's tasks, each with those of the challengers for the same shard."""
+        assert self._plan is not None  # noqa: S101
+        return with_challengers(tasks, self._active, self._plan)
+
+    def prepare(self, tasks: Sequence[ShardTask]) -> list[ShardTask]:
+        """The same tasks, with what the workers profile for the challengers.
+
+        Their models are compiled by then. Tasks have none of a challenger that cannot be prepared.
+        """
+        prepared = list(tasks)
+
+        def prepare(challenger: Challenger) -> None:
+            own_tasks = tasks_of(challenger, prepared)
+            compile_model(challenger, own_tasks)
+            spec = profile_spec(challenger, own_tasks)
+            prepared[:] = with_profile(challenger, prepared, spec)
+
+        self._try_each(prepare)
+        self._scoring = self._active
+        return keep_only(prepared, self._scoring)
+
+    def collect(self) -> None:
+        """Take their results from those of the champion's shards, once all are finished."""
+        results = self._champion.results.in_order()
+
+        def collect(challenger: Challenger) -> None:
+            collect_results(challenger, results, self._scoring.index(challenger))
+
+        self._try_each(collect)
+        self._note()
+
+    def publish(self, champion: Manifest) -> Manifest:
+        """Publish them into their own tables, now that the champion's run has ended.
+
+        Returns:
+            The champion's manifest, with what became of them.
+        """
+        if champion.status not in ("published", "held"):
+            self.fail(_not_without(champion))
+            return champion
+
+        plan, n_warnings = self._plan, len(self._champion.record.manifest.warnings)
+        score_s = champion.measures.stages_s.get("score", 0.0)
+
+        def publish(challenger: Challenger) -> None:
+            assert plan is not None  # noqa: S101
+            publish_challenger(challenger, plan, score_s)
+
+        try:
+            self._try_each(publish)
+        except KeyboardInterrupt as error:
+            self.fail(error)
+            self._note()
+            raise RunInterrupted(self._amend(champion, n_warnings)) from error
+
+        self._heartbeats.close()
+        self._note()
+        return self._amend(champion, n_warnings)
+
+    def published_spaces(self) -> list[Workspace]:
+        """The workspaces of those that were published."""
+        return [challenger.execution.workspace for challenger in self._active]
+
+    def fail(self, error: BaseException) -> None:
+        """Record that those are not published which are not yet, since the process goes no further.
+
+        Args:
+            error: How the champion's run ended.
+        """
+        if isinstance(error, KeyboardInterrupt):
+            error = _interrupted(self._champion)
+
+        for challenger in self._active:
+            self._end(challenger, error)
+        self._heartbeats.close()
+
+    def _try_each(self, step: Callable[[Challenger], None], *, is_refusal: bool = False) -> None:
+        """Take a step with each challenger. What it raises ends that challenger alone."""
+        for challenger in self._active:
+            try:
+                step(challenger)
+            except Exception as error:  # noqa: BLE001 (the champion's run goes on, whatever it is)
+                self._end(challenger, error, is_refusal=is_refusal)
+
+    def _end(
+        self, challenger: Challenger, error: BaseException, *, is_refusal: bool = False
+    ) -> None:
+        """Record a challenger's failure in both runs."""
+        challenger.error, challenger.is_refused = error, is_refusal
+        manifest = challenger.execution.fail(error)
+
+        what = error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {error}"
+        verb = "did not score" if is_refusal else "was not published"
+        note = f"{challenger.shown} {verb}: {what}"
+        if manifest.location:
+            note += f" `{challenger.execution.job.command('runs')}` says more"
+        self._warn(note)
+
+    def _warn(self, note: str) -> None:
+        run_id, value = self._champion.run_id, self._champion.shown_value
+        logger.warning("run_id=%s partition=%s %s", run_id, value, note)
+        self._champion.record.warn(note)
+
+    def _note(self) -> None:
+        """Have the champion's record say what is known of them."""
+        records = tuple(challenger.record() for challenger in self._all)
+        self._champion.record.update(challengers=records)
+
+    def _amend(self, champion: Manifest, n_warnings: int) -> Manifest:
+        """Write what became of them into the champion's record, which has ended already."""
+        from nightscore.ledger.manifest_files import find_manifest, write_manifest
+
+        record, folder = self._champion.record.manifest, self._champion.folder
+        state = self._champion.workspace.state
+
+        added = {
+            "challengers": record.challengers,
+            "warnings": (*champion.warnings, *record.warnings[n_warnings:]),
+        }
+        if not champion.location:
+            return champion.model_copy(update=added)
+
+        try:
+            # A person may have decided on a held run meanwhile.
+            stored = find_manifest(state, folder, champion.run_id) or champion
+            return write_manifest(state, folder, stored.model_copy(update=added))
+        except ScoringError as error:
+            note = f"the record could not be amended by its challengers: {error.what}"
+            added["warnings"] = (*added["warnings"], note)
+            return champion.model_copy(update=added)
+
+
+def _not_without(champion: Manifest) -> ScoringError:
+    """The error of a challenger whose champion was not published."""
+    what = champion.error.what if champion.error is not None else champion.status
+    return ScoringError(
+        "The run of the job's own model failed, so the challenger was not published either.",
+        champion.partition or "",
+        found=what,
+        next_step="see the record of that run",
+    )
+
+
+def _interrupted(champion: Execution) -> ScoringError:
+    """The error of a challenger that somebody stopped."""
+    return InterruptedRunError(
+        "The run was interrupted; the challenger was not published.",
+        champion.folder,
+        next_step=f"`{champion.job.command('run', champion.shown_value, '--force')}` scores the "
+        "partition by both again",
+    )
