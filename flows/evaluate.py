@@ -42,6 +42,7 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.operations.evaluate import Evaluation
 from nightscore.operations.evaluate import evaluate as evaluate_partitions
 from nightscore.operations.performance import latest_performance
+from nightscore.operations.standing import standings
 from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.job import ScoringJob
 
@@ -79,7 +80,8 @@ async def evaluate(
     done = await _evaluate(spec, work, timeout_minutes)
     judged = await asyncio.to_thread(emit_performance_event, spec, done.records)
     latest = await asyncio.to_thread(latest_evaluations, Workspace(spec), MAX_PARTITIONS)
-    message = evaluation_message(done, judged)
+    decisions = await asyncio.to_thread(standings, spec) if done.challengers else []
+    message = evaluation_message(done, judged, decisions)
     await _show(spec, latest, message)
     await _show_plot(spec, message, link_to_performance(job))
     await asyncio.to_thread(track_evaluations, done.records, latest, spec.registry)

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Literal
 
 from nightscore.schemas.base_record import Stored
+from nightscore.schemas.comparison import PairedRecord
 from nightscore.schemas.decision import DecisionValues
 from nightscore.schemas.manifest import VersionedRecord
 from nightscore.schemas.performance import (
@@ -124,6 +125,9 @@ class EvaluationRecord(VersionedRecord):
     """Of a binary model, by ascending score."""
     segments: tuple[SegmentRecord, ...] = ()
     """By the columns of `drift.segments` that the predictions carry, worst first."""
+    paired: PairedRecord | None = None
+    """Of a challenger: its losses beside the champion's on the same labelled rows. Null: the
+    predictions are no challenger's."""
     notes: tuple[str, ...] = ()
     """What a reader should know: early labels, a selection, segments that are not stored."""
     rows: str = ""

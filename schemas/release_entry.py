@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Literal
 
 from nightscore.schemas.base_record import Stored
+from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.manifest import VersionedRecord
 from nightscore.schemas.performance import MetricRecord
 
@@ -84,8 +85,12 @@ class EvidenceRecord(Stored):
     comparison."""
     live: tuple[PartitionEvidence, ...] = ()
     """The latest partitions that the version before has scored."""
+    comparison: ComparisonRecord | None = None
+    """Both versions on the same rows, which they scored as champion and challenger. Null: not
+    stored."""
     no_comparison: tuple[str, ...] = ()
-    """Why there is no comparison of both versions on the same labelled rows."""
+    """Why nothing shows that the new version is better on the same labelled rows. Empty: the
+    comparison does."""
     without_labels: bool = False
     """Somebody accepted that with `--without-labels`."""
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from nightscore.flows.ui.markdown import escaped
 from nightscore.flows.ui.messages import named_first
+from nightscore.monitoring.decisions.wording import describe_standing
 from nightscore.monitoring.performance.estimates.wording import (
     CONCEPT_DRIFT,
     LABELS,
@@ -20,6 +21,7 @@ from nightscore.reports.performance_figures import (
 )
 from nightscore.reports.performance_plot import performance_png
 from nightscore.reports.plots import data_uri
+from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.partition import show_value
 from nightscore.schemas.text import counted, printable
@@ -36,12 +38,17 @@ LEGEND = (
 OF_ADJUSTED = " Diamonds are estimates that are adjusted for covariate shift, with their 95 % band."
 
 
-def evaluation_message(done: Evaluation, judged: Sequence[JudgedEvaluation] = ()) -> str:
+def evaluation_message(
+    done: Evaluation,
+    judged: Sequence[JudgedEvaluation] = (),
+    standings: Sequence[ComparisonRecord] = (),
+) -> str:
     """How many partitions are evaluated, what could not be, and which are worse than the bound.
 
     Args:
         done: What was evaluated.
         judged: Those of its records that could be judged.
+        standings: Where the decisions between the job's model and its challengers stand.
     """
     if not done.has_label_files:
         return f"there are no files of labels yet: {done.labels_uri}"
@@ -59,6 +66,7 @@ def evaluation_message(done: Evaluation, judged: Sequence[JudgedEvaluation] = ()
             named = named_first(worse[::-1])
             parts.append(f"realised {judged[0].metric.name} {severity}: {named}")
 
+    parts += map(describe_standing, standings)
     return "; ".join(parts)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from nightscore.flows.ui.markdown import code, escaped
 from nightscore.ledger.release_log import Release
+from nightscore.monitoring.decisions.wording import describe_details, describe_standing
 from nightscore.monitoring.performance.estimates.wording import (
     LABELS,
     OVER_TIME,
@@ -123,11 +124,16 @@ def _evidence_lines(evidence: EvidenceRecord) -> Iterator[str]:
 
 
 def _comparison_lines(evidence: EvidenceRecord) -> Iterator[str]:
-    """Whether anything compares both versions on the same rows."""
+    """What compares both versions on the same rows, or why nothing does."""
+    if evidence.comparison is not None:
+        details = describe_details(evidence.comparison)
+        yield from ("### Both on the same rows", "")
+        yield from _bullets([describe_standing(evidence.comparison), *details])
+
     if not evidence.no_comparison:
         return
 
-    yield from ("### No comparison by labels", "")
+    yield from ("### Nothing shows by labels that it is better", "")
     yield from _bullets(evidence.no_comparison)
     if evidence.without_labels:
         yield from ("It was accepted that nothing shows by labels that it is better.", "")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from nightscore.cli.standing_text import show_standing
 from nightscore.ledger.release_log import Release
 from nightscore.monitoring.performance.estimates.wording import (
     LABELS,
@@ -78,8 +79,11 @@ def show_evidence(evidence: EvidenceRecord) -> Iterator[str]:
             f"{n_matured} of its latest {len(evidence.live)} partitions have come true"
         )
 
+    if evidence.comparison is not None:
+        yield from show_standing(evidence.comparison)
+
     if evidence.no_comparison:
-        yield f"Without a comparison by labels: {'; '.join(evidence.no_comparison)}"
+        yield f"Nothing shows by labels that it is better: {'; '.join(evidence.no_comparison)}"
 
 
 def _show_metrics(metrics: Sequence[MetricRecord]) -> str:

@@ -1,11 +1,11 @@
 """Compares published predictions with the labels that have become known."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from nightscore.errors import LabelError
+from nightscore.errors import LabelError, ScoringError
 from nightscore.ledger.evaluation_files import write_evaluation
 from nightscore.ledger.output_formats import format_of
 from nightscore.ledger.run_record import new_run_id
@@ -16,6 +16,7 @@ from nightscore.monitoring.performance.replaced_results import find_published_ru
 from nightscore.operations.evaluation_work import EvaluationWork
 from nightscore.outputs.publish import open_publisher
 from nightscore.process import installed_version, rare_collection
+from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.evaluation import EvaluationRecord, LabelsRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
@@ -56,6 +57,8 @@ class Evaluation:
     problems: tuple[str, ...] = ()
     """Why some partitions could not be evaluated. The others were."""
     labels_uri: str = ""
+    challengers: "dict[str, Evaluation]" = field(default_factory=dict)
+    """The same of the job's challengers, by their label. Empty also if a run was evaluated."""
 
     def describe_orphans(self) -> str:
         """How many labels have no prediction. Empty: none is known to have none."""
@@ -85,16 +88,19 @@ class Evaluation:
         Raises:
             LabelError: With all problems.
         """
-        if not self.problems:
+        problems = [*self.problems]
+        for label, challenger in self.challengers.items():
+            problems += [f"challenger {label}, {problem}" for problem in challenger.problems]
+        if not problems:
             return
 
-        partitions = counted(len(self.problems), "partition")
+        partitions = counted(len(problems), "partition")
         others = "; the others were" if self.records or self.unchanged else ""
 
         raise LabelError(
             f"{partitions} could not be evaluated{others}.",
             self.labels_uri,
-            problems=self.problems,
+            problems=problems,
             next_step="correct the labels, or the section `labels` of the job file; then "
             "evaluate again",
         )
@@ -113,7 +119,8 @@ def evaluate(
     """Evaluate the published partitions whose predictions or labels are new.
 
     Each of them gets a new record, which is never changed. If two commands evaluate the same at
-    the same time, there is one record.
+    the same time, there is one record. What the job's challengers have published is evaluated too:
+    their records have the losses of both models on the same rows.
 
     Args:
         job: Whose predictions and labels.
@@ -131,6 +138,31 @@ def evaluate(
         InputError: The labels' files cannot be read.
         StorageError: A store failed.
     """
+    done = _evaluate(job, now, start, end, run_id=run_id, cache=cache)
+    if run_id is not None or not done.has_label_files:
+        return done
+
+    challengers: dict[str, Evaluation] = {}
+    for label, own in challenger_jobs(job).items():
+        try:
+            challengers[label] = _evaluate(own, now, start, end, cache=cache)
+        except ScoringError as error:
+            # The champion's records are written. That is said, with what kept this one from it.
+            challengers[label] = Evaluation(problems=(str(error),), labels_uri=done.labels_uri)
+
+    return replace(done, challengers=challengers)
+
+
+def _evaluate(
+    job: ScoringJob,
+    now: datetime,
+    start: Value,
+    end: Value,
+    *,
+    run_id: str | None = None,
+    cache: "ModelCache | None" = None,
+) -> Evaluation:
+    """The same of one job alone."""
     labels = labels_of(job)
     session = _Session(job, now, cache)
     if not session.has_label_files():
@@ -297,6 +329,7 @@ class _Session:
             confusion=realised.confusion,
             calibration=realised.calibration,
             segments=realised.segments,
+            paired=realised.paired,
             notes=(*realised.notes, *adjusted_notes),
         )
 

@@ -5,14 +5,18 @@ import operator
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
+from typing import Any
 
 from nightscore.cli.realised import print_judged, print_records
 from nightscore.cli.resolve import load_any, read_range
 from nightscore.cli.show import counted, out, print_json
+from nightscore.cli.standing_text import show_standing
 from nightscore.errors import InvalidJobError
 from nightscore.operations.evaluate import Evaluation, evaluate
 from nightscore.operations.judge_evaluations import judge_evaluations
 from nightscore.operations.metric_history import measure_together
+from nightscore.operations.standing import standings
+from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.performance import MetricRecord
@@ -34,6 +38,8 @@ def evaluate_command(
     first, last = read_range(spec, *between, "evaluate")
     done = evaluate(spec, datetime.now(UTC), first, last, run_id=run_id)
 
+    found = standings(spec) if done.challengers else []
+
     if as_json:
         print_json(
             {
@@ -44,10 +50,12 @@ def evaluate_command(
                 "n_other_partitions": done.n_others,
                 "partitions_without_prediction": done.others,
                 "problems": done.problems,
+                "challengers": _challengers_document(done, found),
             }
         )
     else:
         _print(spec, done)
+        _print_challengers(done, found)
 
     done.check()
 
@@ -77,6 +85,31 @@ def _print(spec: ScoringJob, done: Evaluation) -> None:
 
     if (done.records or n_unchanged) and not replaced:
         out.print(f"Beside what was estimated: {spec.command('performance')}")
+
+
+def _challengers_document(
+    done: Evaluation, found: Sequence[ComparisonRecord]
+) -> dict[str, dict[str, Any]]:
+    """The records of challengers by label, and where the decision stands."""
+    documents = {}
+    for (label, own), standing in zip(done.challengers.items(), found, strict=True):
+        records = list(map(operator.methodcaller("model_dump", mode="json"), own.records))
+        documents[label] = {
+            "evaluated": records,
+            "unchanged": own.unchanged,
+            "problems": own.problems,
+            "standing": standing.model_dump(mode="json"),
+        }
+
+    return documents
+
+
+def _print_challengers(done: Evaluation, found: Sequence[ComparisonRecord]) -> None:
+    for (label, own), standing in zip(done.challengers.items(), found, strict=True):
+        partitions = counted(len(own.records), "partition")
+        out.print(f"Challenger {label}: {partitions} evaluated, {len(own.unchanged)} unchanged.")
+        for line in show_standing(standing):
+            out.print(line)
 
 
 def _together(spec: ScoringJob, records: Sequence[EvaluationRecord]) -> list[MetricRecord]:

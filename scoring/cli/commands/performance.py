@@ -9,6 +9,7 @@ from typing import Any
 
 from nightscore.cli.resolve import load_any, model_cache, read_range, read_value
 from nightscore.cli.show import counted, err, out, print_json, print_table, show_count
+from nightscore.cli.standing_text import print_standings
 from nightscore.errors import InvalidJobError
 from nightscore.inputs.values import check_value
 from nightscore.monitoring.performance.estimates.wording import (
@@ -71,6 +72,7 @@ def performance(
         _print_one(spec, found)
     else:
         _print_several(spec, found)
+        print_standings(spec)
 
 
 def write_page(spec: ScoringJob, found: Performance, path: Path) -> None:

@@ -12,6 +12,7 @@ from nightscore.cli.records import exit_code
 from nightscore.cli.release_text import appraisal_lines, release_lines, show_move, show_state
 from nightscore.cli.resolve import load, log_to, model_cache
 from nightscore.cli.show import counted, out, print_json, print_table
+from nightscore.cli.standing_text import print_standings
 from nightscore.cli.summary import print_failures
 from nightscore.engine.worker_backend_catalog import open_pool
 from nightscore.ledger.release_log import Release
@@ -22,7 +23,7 @@ from nightscore.operations.releases.demote import demote as take_back
 from nightscore.operations.releases.promote import Proposal, ReleaseResult
 from nightscore.operations.releases.promote import promote as make_live
 from nightscore.operations.releases.put_back import plan_put_back, put_back
-from nightscore.operations.releases.queries import describe, live_at, read_releases
+from nightscore.operations.releases.queries import ReleaseList, describe, live_at, read_releases
 from nightscore.operations.releases.target import ReleaseTarget, find_target
 from nightscore.operations.rollback import RollbackItem
 from nightscore.process import user_and_host
@@ -117,6 +118,11 @@ def releases(job: str, at: datetime | None, as_json: bool) -> None:
         print_json([_document(release) for release in found.releases])
         return
 
+    _print_log(found)
+    print_standings(spec)
+
+
+def _print_log(found: ReleaseList) -> None:
     title = f"Releases of {found.target.alias}"
     if not found.releases:
         out.print(f"{title}: none is logged in {found.target.log.place}")

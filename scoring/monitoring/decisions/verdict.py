@@ -12,7 +12,7 @@ from nightscore.monitoring.decisions.confidence_sequence import (
 )
 from nightscore.monitoring.decisions.mcnemar import mcnemar_exact
 from nightscore.monitoring.decisions.nights import LEAST_ROWS, Night, with_enough_rows
-from nightscore.monitoring.decisions.paired_areas import mean_areas
+from nightscore.monitoring.performance.metrics.paired_areas import mean_areas
 from nightscore.profiles.bins import Floats
 from nightscore.schemas.comparison import ComparisonRecord, LossComparison, Verdict
 from nightscore.schemas.text import counted

@@ -10,6 +10,7 @@ from nightscore.arrow.parsing.files import read_facts, read_tables
 from nightscore.errors import LocationNotFoundError
 from nightscore.ledger.manifest_files import find_manifest
 from nightscore.ledger.workspace import Workspace
+from nightscore.monitoring.performance.champion_columns import compare_with_champion
 from nightscore.monitoring.performance.column_kinds import common_type, kind_of
 from nightscore.monitoring.performance.label_files import labels_of
 from nightscore.monitoring.performance.label_partitions import PartitionLabels
@@ -33,6 +34,8 @@ from nightscore.monitoring.performance.realised import (
     labelled_rows,
 )
 from nightscore.monitoring.performance.score_bins import count_by_score, weighted_metrics
+from nightscore.schemas.comparison import PairedRecord
+from nightscore.schemas.contract import CHAMPION_PREFIX, champion_name
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.evaluation import CoverageRecord, OutcomeCounts
 from nightscore.schemas.manifest import Manifest
@@ -63,6 +66,8 @@ class RealisedPerformance:
     coverage: tuple[CoverageRecord, ...] = ()
     selection: float | None = None
     notes: tuple[str, ...] = ()
+    paired: PairedRecord | None = None
+    """Of a challenger: its losses beside the champion's on the same rows."""
     rows: bytes
     """Scores, labels and segments of the labelled rows, as a Parquet file."""
 
@@ -84,6 +89,11 @@ class PartitionOutcomes:
         job = self.workspace.job
         return [joined for _, joined in labels_of(job).key_pairs(job.keys.columns)]
 
+    @property
+    def _is_of_challenger(self) -> bool:
+        """The table has the champion's predictions of the same rows."""
+        return self.manifest is not None and self.manifest.champion_run_id is not None
+
     def compare(
         self, labels: PartitionLabels, since: datetime, now: datetime
     ) -> RealisedPerformance:
@@ -100,11 +110,13 @@ class PartitionOutcomes:
         columns = self.predictions.columns
         self.labels.check_keys(self.predictions.key_types(self._keys))
         key_types = list(self.labels.key_types.values())
-        predictions = self.predictions.read(self._keys, key_types)
+        predictions = self.predictions.read(
+            self._keys, key_types, with_champion=self._is_of_challenger
+        )
 
         named, classes = self._name_values(labels.take(), predictions)
         if columns.task == "binary":
-            predictions = predictions.drop(PREDICTED)
+            predictions = predictions.drop(PREDICTED, champion_name(PREDICTED), strict=False)
 
         outcomes = join_outcomes(predictions, named, self.labels.keys, self.quarantined_keys)
         del predictions, named
@@ -135,7 +147,28 @@ class PartitionOutcomes:
                 *time_notes,
                 *self._notes(outcomes, rows),
             ),
+            paired=self._compare_with_champion(outcomes, measuring),
             rows=as_parquet(rows, measuring),
+        )
+
+    def _compare_with_champion(
+        self, outcomes: Outcomes, measuring: Measuring
+    ) -> PairedRecord | None:
+        """The losses of both models. None: the predictions are no challenger's."""
+        manifest = self.manifest
+        if manifest is None or not self._is_of_challenger:
+            return None
+
+        wanted = [name for name in outcomes.frame.columns if name.startswith(CHAMPION_PREFIX)]
+        rows = labelled_rows(outcomes.frame, measuring, wanted)
+        pairs = compare_with_champion(rows, measuring.task, measuring.threshold, measuring.classes)
+
+        champion = manifest.champion_model
+        return pairs.model_copy(
+            update={
+                "champion_run_id": manifest.champion_run_id or "",
+                "champion_version": champion.version if champion is not None else "",
+            }
         )
 
     def _name_values(

@@ -10,8 +10,10 @@ import pyarrow as pa
 from nightscore.arrow.parsing.files import read_facts, read_tables
 from nightscore.errors import LabelError
 from nightscore.ledger.live import Live
+from nightscore.monitoring.performance.champion_columns import champion_columns
 from nightscore.monitoring.performance.column_kinds import without_offset
 from nightscore.monitoring.performance.label_rows import READ_ROWS, key_names
+from nightscore.schemas.contract import CHAMPION_PREFIX
 from nightscore.schemas.evaluation import Task
 from nightscore.schemas.job import ScoringJob
 from nightscore.storage.store import Store
@@ -64,6 +66,11 @@ class PredictionColumns:
         return cls(task, schema, tuple(name[prefix:] for name in probabilities), segments)
 
     @property
+    def champion(self) -> list[str]:
+        """The champion's columns in a challenger's table: its predictions of the same rows."""
+        return champion_columns(self.schema, self.needed, self.task)
+
+    @property
     def needed(self) -> list[str]:
         """The columns of what was predicted, as the predictions have them."""
         names = ["prediction"]
@@ -113,7 +120,13 @@ class PredictionRows:
         """The keys alone, as `key_0` and so on."""
         return self._read(list(names), _as_keys(names, types))
 
-    def read(self, names: Sequence[str], types: "Sequence[pl.DataType]") -> "pl.DataFrame":
+    def read(
+        self,
+        names: Sequence[str],
+        types: "Sequence[pl.DataType]",
+        *,
+        with_champion: bool = False,
+    ) -> "pl.DataFrame":
         """Keys, what was predicted, and segments as `segment_0` and so on.
 
         A binary model has `score` and `predicted`, a regression `score`; several classes have
@@ -122,13 +135,20 @@ class PredictionRows:
         Args:
             names: Of the key columns.
             types: As which they are joined.
+            with_champion: Of a challenger's table the same of the champion, as `champion_score` and
+                so on.
         """
         columns = self.columns
-        wanted = dict.fromkeys([*names, *columns.needed, *columns.segments])
+        of_champion = columns.champion if with_champion else []
+        wanted = dict.fromkeys([*names, *columns.needed, *columns.segments, *of_champion])
+        expressions = [
+            *_as_keys(names, types),
+            *_as_predicted(columns, columns.needed),
+            *_as_segments(columns),
+            *_as_predicted(columns, of_champion, CHAMPION_PREFIX),
+        ]
 
-        return self._read(
-            list(wanted), [*_as_keys(names, types), *_as_predicted(columns), *_as_segments(columns)]
-        )
+        return self._read(list(wanted), expressions)
 
     def _read(self, columns: Sequence[str], expressions: "Sequence[pl.Expr]") -> "pl.DataFrame":
         import polars as pl
@@ -181,22 +201,37 @@ def _as_keys(names: Sequence[str], types: "Sequence[pl.DataType]") -> "list[pl.E
     return [pl.col(name).cast(dtype).alias(key) for key, name, dtype in renamed]
 
 
-def _as_predicted(columns: PredictionColumns) -> "list[pl.Expr]":
+def _as_predicted(
+    columns: PredictionColumns, names: Sequence[str], prefix: str = ""
+) -> "list[pl.Expr]":
+    """What a model predicted.
+
+    Args:
+        columns: Of the table.
+        names: Those of the model: its prediction first, then its probabilities. Empty: none.
+        prefix: What the new names begin with.
+    """
     import polars as pl
 
-    if columns.task == "regression":
-        return [pl.col("prediction").cast(pl.Float64).alias(SCORE)]
+    if not names:
+        return []
 
-    prediction = pa.schema([columns.schema.field("prediction")]).empty_table()
-    dtype = pl.DataFrame(pl.from_arrow(prediction)).schema["prediction"]
-    predicted = class_text(pl.col("prediction"), dtype).cast(pl.Categorical).alias(PREDICTED)
+    first = names[0]
+    if columns.task == "regression":
+        return [pl.col(first).cast(pl.Float64).alias(f"{prefix}{SCORE}")]
+
+    prediction = pa.schema([columns.schema.field(first)]).empty_table()
+    dtype = pl.DataFrame(pl.from_arrow(prediction)).schema[first]
+    text = class_text(pl.col(first), dtype).cast(pl.Categorical)
+    predicted = text.alias(f"{prefix}{PREDICTED}")
 
     if columns.task == "binary":
-        return [predicted, pl.col(PROBABILITY).cast(pl.Float64).alias(SCORE)]
+        score = pl.col(f"{prefix}{PROBABILITY}").cast(pl.Float64)
+        return [predicted, score.alias(f"{prefix}{SCORE}")]
 
     probabilities = [
-        pl.col(f"{PROBABILITY}_{name}").cast(pl.Float64).alias(f"{PROBABILITY}_{index}")
-        for index, name in enumerate(columns.classes)
+        pl.col(name).cast(pl.Float64).alias(f"{prefix}{PROBABILITY}_{index}")
+        for index, name in enumerate(names[1:])
     ]
 
     return [predicted, *probabilities]

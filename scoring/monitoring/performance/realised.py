@@ -126,12 +126,19 @@ class Measuring:
         )
 
 
-def labelled_rows(frame: "pl.DataFrame", measuring: Measuring) -> "pl.DataFrame":
-    """The rows that metrics are of: labelled, and not acted on. Only the columns that they need."""
+def labelled_rows(
+    frame: "pl.DataFrame", measuring: Measuring, others: Sequence[str] = ()
+) -> "pl.DataFrame":
+    """The rows that metrics are of: labelled, and not acted on.
+
+    They have only the columns that metrics need, and the others that are named.
+    """
     import polars as pl
 
     is_wanted = pl.col(LABEL).is_not_null() & is_measurable(frame, measuring)
-    return frame.filter(is_wanted).select(*measuring.score_columns, LABEL, *measuring.segments)
+    return frame.filter(is_wanted).select(
+        *measuring.score_columns, LABEL, *measuring.segments, *others
+    )
 
 
 def is_measurable(frame: "pl.DataFrame", measuring: Measuring) -> "pl.Expr":

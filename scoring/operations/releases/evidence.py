@@ -6,6 +6,7 @@ from nightscore.errors import InputError, ScoringError
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.registries.protocol import ModelVersion
+from nightscore.monitoring.decisions.wording import describe_standing
 from nightscore.monitoring.drift.stored_profiles import baseline_of_version
 from nightscore.monitoring.performance.estimates.estimation import (
     baseline_values,
@@ -14,6 +15,8 @@ from nightscore.monitoring.performance.estimates.estimation import (
 )
 from nightscore.operations.checklist import Check
 from nightscore.operations.performance import estimate_performance, recorded_between
+from nightscore.operations.standing import find_comparison
+from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.release_entry import (
     BaselineEvidence,
@@ -49,22 +52,41 @@ def gather_evidence(
 
     versions = [candidate] if live is None else [live, candidate]
 
+    comparison = None
+    if live is not None:
+        comparison = find_comparison(job, live.version, candidate.version)
+
     return EvidenceRecord(
         checks=tuple(
             CheckEvidence(name=check.name, state=check.state, found=check.found) for check in checks
         ),
         baselines=tuple(baseline_evidence(workspace, version, cache) for version in versions),
         live=_of_partitions(job, live, cache),
-        no_comparison=why_no_comparison(job, live, candidate),
+        comparison=comparison,
+        no_comparison=why_no_comparison(job, live, candidate, comparison),
     )
 
 
 def why_no_comparison(
-    job: ScoringJob, live: ModelVersion | None, candidate: ModelVersion
+    job: ScoringJob,
+    live: ModelVersion | None,
+    candidate: ModelVersion,
+    comparison: ComparisonRecord | None,
 ) -> tuple[str, ...]:
-    """Why nothing compares both versions on the same rows with their labels."""
+    """Why nothing shows by labels that the candidate is better on the same rows.
+
+    Args:
+        job: That scores with the alias.
+        live: The version that the alias means now. None: there is none yet.
+        candidate: The version that shall be live.
+        comparison: What compares both. None: nothing does.
+    """
     if live is None:
         return ("no version is live yet, so there is nothing to compare with",)
+
+    if comparison is not None:
+        is_enough = comparison.is_better_by_labels
+        return () if is_enough else (describe_standing(comparison),)
 
     reasons = [
         f"no rows are stored that both version {live.version} and version {candidate.version} "

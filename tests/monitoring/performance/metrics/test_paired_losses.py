@@ -7,8 +7,8 @@ from sklearn import metrics
 
 from nightscore.monitoring.decisions.mcnemar import mcnemar_exact
 from nightscore.monitoring.decisions.nights import add_pairs, group_by_day
-from nightscore.monitoring.decisions.paired_areas import mean_areas
-from nightscore.monitoring.decisions.paired_losses import (
+from nightscore.monitoring.performance.metrics.paired_areas import mean_areas
+from nightscore.monitoring.performance.metrics.paired_losses import (
     NO_PROBABILITY,
     compare_binary,
     compare_classes,

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.monitoring.decisions.paired_areas import paired_areas
+from nightscore.monitoring.performance.metrics.paired_areas import paired_areas
 from nightscore.monitoring.performance.metrics.probability import surprise
 from nightscore.monitoring.performance.metrics.ranked_scores import Codes
 from nightscore.profiles.bins import Floats

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from nightscore.monitoring.decisions.auc_difference import roc_auc_difference
+from nightscore.monitoring.performance.metrics.auc_difference import roc_auc_difference
 from nightscore.monitoring.performance.metrics.ranked_scores import Labels, rank_scores
 from nightscore.monitoring.performance.metrics.ranking import roc_auc
 from nightscore.profiles.bins import Floats

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from nightscore.monitoring.decisions.auc_difference import roc_auc_difference
+from nightscore.monitoring.performance.metrics.auc_difference import roc_auc_difference
 from nightscore.monitoring.performance.metrics.intervals import Z_95
 
 

@@ -1,0 +1,85 @@
+"""What compares two versions on the same rows is evidence for a promotion."""
+
+import numpy as np
+import pytest
+
+from nightscore.cli.release_text import show_evidence
+from nightscore.errors import ReleaseError
+from nightscore.schemas.challenger_jobs import challenger_job
+from nightscore.schemas.comparison import LossSums, PairedRecord
+from tests.operations.releases.conftest import Lab
+from tests.support.evaluations import recorded
+
+CHALLENGER = "models:/delay/2"
+
+
+def compare_for(lab: Lab, n_nights: int, difference: float) -> None:
+    """Nights that versions 1 and 2 have both scored, with this mean difference of their losses."""
+    lab.changes["release"] = {"challenger": CHALLENGER}
+    own = challenger_job(lab.job, CHALLENGER)
+    noise = np.random.default_rng(1).normal(0, 0.0005, n_nights)
+
+    for night in range(n_nights):
+        sums = LossSums(
+            name="log_loss",
+            n=400,
+            champion=0.4,
+            difference=difference + float(noise[night]),
+            variance=1e-4,
+        )
+        paired = PairedRecord(champion_version="1", n=400, losses=(sums,))
+        day = f"2024-03-{night + 1:02}"
+        recorded(own, day, (0.7, 0.6, 0.8), model_version="2", paired=paired)
+
+
+def test_a_challenger_that_labels_show_to_be_better_needs_no_flag(lab: Lab) -> None:
+    compare_for(lab, 9, -0.03)
+    lab.promote("2", without_labels=False)
+    assert lab.live == "2"
+
+    evidence = lab.log()[0].entry.evidence
+    assert evidence is not None
+    assert evidence.comparison is not None
+    assert evidence.comparison.is_better_by_labels
+    assert (evidence.no_comparison, evidence.without_labels) == ((), False)
+
+    told = [*show_evidence(evidence)]
+    assert "Challenger 2 against 1: better after 9 nights" in told
+    assert any(line.startswith("  log loss: -0.0") for line in told)
+
+
+@pytest.mark.parametrize(
+    ("n_nights", "difference", "words"),
+    [
+        (4, -0.03, "undecided after 4 nights, about 3 more nights"),
+        (9, 0.03, "worse after 9 nights"),
+        (9, 0.0, "no difference that matters after 9 nights"),
+    ],
+)
+def test_any_other_needs_it_and_is_told_where_it_stands(
+    lab: Lab, n_nights: int, difference: float, words: str
+) -> None:
+    compare_for(lab, n_nights, difference)
+    with pytest.raises(ReleaseError) as caught:
+        lab.promote("2", without_labels=False)
+
+    (problem,) = caught.value.problems
+    assert problem == (
+        f"evidence: nothing shows that it is better with labels: challenger 2 against 1: {words}; "
+        "if you accept that, add --without-labels"
+    )
+    assert lab.live == "1"
+
+    lab.promote("2")
+    evidence = lab.log()[0].entry.evidence
+    assert evidence is not None
+    assert evidence.comparison is not None
+    assert evidence.no_comparison == (f"challenger 2 against 1: {words}",)
+
+
+def test_nights_of_another_version_are_no_evidence(lab: Lab) -> None:
+    compare_for(lab, 9, -0.03)
+    with pytest.raises(ReleaseError) as caught:
+        lab.promote("3", without_labels=False)
+
+    assert "no rows are stored that both version 1 and version 3 have scored" in str(caught.value)

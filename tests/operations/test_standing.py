@@ -1,0 +1,253 @@
+"""Where the decision between a job's model and its challenger stands."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from sklearn.metrics import log_loss
+
+from nightscore.cli.app import build_app
+from nightscore.ledger.manifest_files import write_manifest
+from nightscore.ledger.workspace import Workspace
+from nightscore.monitoring.performance.champion_columns import OTHER_OUTPUT
+from nightscore.operations.evaluate import evaluate
+from nightscore.operations.standing import decide, find_comparison, standings
+from nightscore.schemas.challenger_jobs import challenger_job
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import ModelRecord
+from nightscore.schemas.performance import EstimateRecord, MetricRecord
+from tests.support.lake import Lake
+from tests.support.outcomes import NOW, labelled_job, labels_of, predictions, publish, write_labels
+
+CHALLENGER = "models:/m/8"
+
+
+def days(n_days: int) -> list[str]:
+    first = date(2024, 3, 1)
+    return [str(first + timedelta(days=day)) for day in range(n_days)]
+
+
+def job_with_challenger(lake: Lake, **changes: Any) -> ScoringJob:
+    return labelled_job(lake, release={"challenger": CHALLENGER}, **changes)
+
+
+def publish_both(
+    job: ScoringJob,
+    day: str,
+    champion: pl.DataFrame,
+    challenger: pl.DataFrame,
+    n: int,
+    *,
+    champion_version: str = "7",
+    estimated: tuple[float, float] | None = None,
+) -> None:
+    """A day that both models have scored, as a run with a challenger publishes it."""
+    own = challenger_job(job, CHALLENGER)
+    columns = [name for name in champion.columns if name.startswith(("prediction", "probability"))]
+    beside = champion.select(pl.col(columns).name.prefix("champion_"))
+    runs = publish(job, day, champion, n), publish(own, day, challenger.hstack(beside), 500 + n)
+
+    for place, (spec, run) in enumerate(zip((job, own), runs, strict=True)):
+        update: dict[str, Any] = {
+            "model": ModelRecord(
+                uri=spec.model, name="m", version="8" if place else champion_version
+            )
+        }
+        if place:
+            update["champion_run_id"] = runs[0].run_id
+            update["champion_model"] = ModelRecord(
+                uri=job.model, name="m", version=champion_version
+            )
+        if estimated is not None:
+            value = estimated[place]
+            metric = MetricRecord(
+                name="log_loss", value=value, low=value - 0.01, high=value + 0.01, n=100
+            )
+            update["estimate"] = EstimateRecord(metrics=(metric,))
+
+        folder = f"ds={day}"
+        write_manifest(Workspace(spec).state, folder, run.model_copy(update=update))
+
+
+def noisy(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Scores of a model that knows less."""
+    noise = np.random.default_rng(seed).normal(0, 1.2, rows.height)
+    score = rows["probability"].to_numpy().clip(0.01, 0.99)
+    worse = 1 / (1 + np.exp(-(np.log(score / (1 - score)) + noise)))
+    return rows.with_columns(probability=worse, prediction=(worse > 0.5).astype("int64"))
+
+
+def publish_nights(
+    lake: Lake, n_nights: int, *, is_better: bool = True, n_rows: int = 200
+) -> tuple[ScoringJob, dict[str, tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]]]:
+    """Nights of a model and of one that knows more, with all labels: champion's, challenger's rows
+    and labels by day."""
+    job = job_with_challenger(lake)
+    nights = {}
+    for n, day in enumerate(days(n_nights)):
+        rows = predictions(n_rows, seed=n)
+        both = (noisy(rows, n), rows) if is_better else (rows, noisy(rows, n))
+        publish_both(job, day, *both, n=n)
+        nights[day] = (*both, labels_of(rows, day, seed=n))
+
+    write_labels(lake, pl.concat(labels for _, _, labels in nights.values()))
+    return job, nights
+
+
+def test_evaluate_pairs_both_models_on_the_same_rows(bare_lake: Lake) -> None:
+    job, nights = publish_nights(bare_lake, 2)
+    done = evaluate(job, NOW)
+    done.check()
+
+    records = done.challengers["8"].records
+    assert [record.partition for record in records] == days(2)
+    for record in records:
+        champion, challenger, labels = nights[record.partition or ""]
+        losses = [log_loss(labels["late"], rows["probability"]) for rows in (champion, challenger)]
+        assert record.paired is not None
+        assert record.paired.losses[0].champion == pytest.approx(losses[0])
+        assert record.paired.losses[0].difference == pytest.approx(losses[1] - losses[0])
+        assert (record.paired.n, record.paired.champion_version) == (200, "7")
+
+    assert all(record.paired is None for record in done.records)
+    again = evaluate(job, NOW)
+    assert again.challengers["8"].unchanged == tuple(days(2))
+
+
+def test_rows_that_one_has_refused_are_in_no_pair(bare_lake: Lake) -> None:
+    job = job_with_challenger(bare_lake)
+    rows = predictions(100)
+    is_refused = pl.col("id") < 30
+    champion = rows.with_columns(
+        pl.when(~is_refused).then("prediction"), pl.when(~is_refused).then("probability")
+    )
+    publish_both(job, days(1)[0], champion, rows, n=1)
+    write_labels(bare_lake, labels_of(rows, days(1)[0]))
+
+    (record,) = evaluate(job, NOW).challengers["8"].records
+    assert record.paired is not None
+    assert (record.counts.labelled, record.paired.n) == (100, 70)
+
+
+def test_corrected_labels_give_a_new_record(bare_lake: Lake) -> None:
+    job, nights = publish_nights(bare_lake, 1)
+    evaluate(job, NOW)
+    champion, challenger, labels = nights[days(1)[0]]
+    write_labels(bare_lake, labels.with_columns(late=1 - pl.col("late")))
+
+    (record,) = evaluate(job, NOW + timedelta(days=1)).challengers["8"].records
+    assert record.number == 2
+    assert record.paired is not None
+    losses = [log_loss(1 - labels["late"], rows["probability"]) for rows in (champion, challenger)]
+    assert record.paired.losses[0].difference == pytest.approx(losses[1] - losses[0])
+
+
+@pytest.mark.parametrize("is_better", [True, False])
+def test_nights_decide(bare_lake: Lake, is_better: bool) -> None:
+    job, _ = publish_nights(bare_lake, 7, is_better=is_better, n_rows=1_500)
+    evaluate(job, NOW)
+    (found,) = standings(job)
+
+    assert (found.champion, found.challenger, found.by) == ("7", "8", "labels")
+    assert found.verdict == ("better" if is_better else "worse")
+    assert (found.nights, found.rows, found.first) == (7, 10_500, "2024-03-01")
+    assert found.mcnemar is not None
+    assert {area.name for area in found.areas} > {"roc_auc_difference"}
+
+    assert find_comparison(job, "7", "8") == found
+    assert find_comparison(job, "6", "8") is None, "another version was live"
+    assert find_comparison(job, "7", "9") is None
+
+
+def test_nights_that_are_no_fair_comparison_are_left_out(bare_lake: Lake) -> None:
+    job, nights = publish_nights(bare_lake, 4)
+    evaluate(job, NOW)
+
+    first, rows = days(4)[0], nights[days(4)[0]]
+    publish_both(job, first, rows[0], rows[1], n=20, champion_version="6")
+    soon = datetime(2024, 3, 6, tzinfo=UTC)
+    publish_both(job, days(4)[3], *nights[days(4)[3]][:2], n=30)
+    immature = job.model_copy(
+        update={"labels": job.labels and job.labels.model_copy(update={"matured_after": "3d"})}
+    )
+    evaluate(immature, soon)
+
+    found = decide(job, CHALLENGER)
+    assert (found.verdict, found.nights) == ("undecided", 2)
+    assert found.notes == (
+        "1 partition left out: of other versions",
+        "1 partition left out: not matured, or the labelled rows are a selection by score",
+    )
+
+
+@pytest.mark.parametrize(
+    ("estimates", "verdict"), [((0.50, 0.40), "no_harm_seen"), ((0.40, 0.50), "worse")]
+)
+def test_without_labels_it_is_never_better(
+    bare_lake: Lake, estimates: tuple[float, float], verdict: str
+) -> None:
+    job = job_with_challenger(bare_lake)
+    rng = np.random.default_rng(1)
+    for n, day in enumerate(days(8)):
+        champion, challenger = (value + float(rng.normal(0, 0.002)) for value in estimates)
+        rows = predictions(5, seed=n)
+        publish_both(job, day, rows, rows, n=n, estimated=(champion, challenger))
+
+    found = decide(job, CHALLENGER)
+    assert (found.verdict, found.by, found.nights) == (verdict, "estimates", 8)
+    assert not found.is_better_by_labels
+
+
+def test_nothing_is_known_of_a_challenger_that_has_not_run(bare_lake: Lake) -> None:
+    job = job_with_challenger(bare_lake)
+    found = decide(job, CHALLENGER)
+    assert (found.verdict, found.notes) == ("unknown", ("no run of the challenger is published",))
+    assert standings(labelled_job(bare_lake)) == []
+
+    publish(job, days(1)[0], predictions(50))
+    write_labels(bare_lake, labels_of(predictions(50), days(1)[0]))
+    done = evaluate(job, NOW)
+    done.check()
+    assert done.challengers["8"].records == ()
+
+
+def test_models_with_other_outputs_are_not_compared(bare_lake: Lake) -> None:
+    job = job_with_challenger(bare_lake)
+    rows = predictions(50)
+    numbers = rows.select("id", prediction=pl.col("probability"))
+    publish_both(job, days(1)[0], numbers, rows, n=1)
+    write_labels(bare_lake, labels_of(rows, days(1)[0]))
+
+    (record,) = evaluate(job, NOW).challengers["8"].records
+    assert record.paired is not None
+    assert record.paired.notes == (OTHER_OUTPUT,)
+    assert decide(job, CHALLENGER).verdict == "unknown"
+
+
+def test_commands_print_where_the_decision_stands(
+    bare_lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job, _ = publish_nights(bare_lake, 3)
+    path = tmp_path / "job.yaml"
+    document = job.model_dump(mode="json", exclude_defaults=True, exclude={"labels", "release"})
+    labels = job.labels.model_dump(mode="json", exclude_defaults=True) if job.labels else {}
+    document |= {"labels": labels, "release": {"challenger": CHALLENGER}}
+    path.write_text(yaml.safe_dump(document))
+
+    build_app()(["evaluate", str(path)], standalone_mode=False)
+    told = capsys.readouterr().out
+    assert "Challenger 8: 3 partitions evaluated, 0 unchanged." in told
+    assert "Challenger 8 against 7: undecided after 3 nights" in told
+    assert "log loss: -" in told
+
+    build_app()(["evaluate", str(path), "--json"], standalone_mode=False)
+    own = json.loads(capsys.readouterr().out)["challengers"]["8"]
+    assert (own["unchanged"], own["standing"]["verdict"]) == (days(3), "undecided")
+
+    build_app()(["performance", str(path)], standalone_mode=False)
+    assert "Challenger 8 against 7: undecided after 3 nights" in capsys.readouterr().out
