@@ -60,7 +60,7 @@ def test_a_version_is_promoted_and_demoted_by_command(
     assert (looked["before"], looked["after"], looked["problems"]) == ("1", "2", [])
     with pytest.raises(ReleaseError, match="1 reason"):
         call("promote", job, "--dry-run")
-    assert "Without a comparison by labels" in capsys.readouterr().out
+    assert "Nothing shows by labels that it is better" in capsys.readouterr().out
     assert document("releases", job) == []
 
     told = call("promote", job, "--to", "2", "--without-labels", "--note", "on June")

@@ -90,7 +90,7 @@ def test_a_version_is_looked_at_promoted_and_demoted_from_forms(job_file: str, l
     assert "## hgb_binary@champion: version 1 → version 2\n" in page.data
     for text in (
         "### What keeps it from going live\n\n- evidence: nothing shows that it is better",
-        "### No comparison by labels",
+        "### Nothing shows by labels that it is better",
         "### Baselines",
         "| version 2 | none is logged |",
         "### What a run of it needs",
