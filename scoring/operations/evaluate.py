@@ -89,8 +89,10 @@ class Evaluation:
             LabelError: With all problems.
         """
         problems = [*self.problems]
+
         for label, challenger in self.challengers.items():
             problems += [f"challenger {label}, {problem}" for problem in challenger.problems]
+
         if not problems:
             return
 
@@ -143,6 +145,7 @@ def evaluate(
         return done
 
     challengers: dict[str, Evaluation] = {}
+
     for label, own in challenger_jobs(job).items():
         try:
             challengers[label] = _evaluate(own, now, start, end, cache=cache)

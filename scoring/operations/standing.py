@@ -78,6 +78,7 @@ def decide(job: ScoringJob, challenger: str) -> ComparisonRecord:
         StorageError: The store does not answer.
     """
     workspace = Workspace(challenger_job(job, challenger))
+
     published = _published(workspace, 1)
 
     if not published:

@@ -386,7 +386,7 @@ import sys
 import nightscore.cli.commands.runs as runs
 def broken(*args):
     raise ZeroDivisionError("an odd one")
-runs.load = broken
+runs.load_any = broken
 from nightscore.cli import main
 sys.argv = ["nightscore", *sys.argv[1:]]
 main()

@@ -92,8 +92,10 @@ def _challengers_document(
 ) -> dict[str, dict[str, Any]]:
     """The records of challengers by label, and where the decision stands."""
     documents = {}
+
     for (label, own), standing in zip(done.challengers.items(), found, strict=True):
         records = list(map(operator.methodcaller("model_dump", mode="json"), own.records))
+
         documents[label] = {
             "evaluated": records,
             "unchanged": own.unchanged,

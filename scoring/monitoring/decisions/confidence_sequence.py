@@ -59,6 +59,7 @@ def log_evidence(days: Floats, variances: Floats | None = None) -> Floats:
     evidence = _of_days(days)
     if variances is None:
         return evidence
+
     return np.minimum(evidence, _of_rows(days, variances))
 
 
@@ -76,8 +77,10 @@ def interval(days: Floats, variances: Floats | None = None) -> tuple[float, floa
         return None
 
     center = float(days.mean())
+
     low = _end(days, variances, center, -1.0)
     high = _end(days, variances, center, 1.0)
+
     return None if low is None or high is None else (low, high)
 
 
@@ -103,12 +106,14 @@ def _of_days(days: Floats) -> Floats:
         whitened = days.copy()
         whitened[..., 1:] -= correlation * days[..., :-1]
         whitened[..., 0] *= np.sqrt(left)
+
         of_mean = np.full(days.shape[-1], 1 - correlation)
         of_mean[0] = np.sqrt(left)
 
         squares = np.maximum(np.cumsum(whitened**2, axis=-1), LEAST_SQUARES)
         products = np.cumsum(of_mean * whitened, axis=-1)
         information = np.cumsum(of_mean**2)
+
         without.append(np.log(left) / 2 - looks / 2 * np.log(squares))
 
         for spread in SPREADS:

@@ -66,6 +66,7 @@ def add_sums(first: LossSums, second: LossSums) -> LossSums:
         return first
 
     share = second.n / n
+
     gap = second.difference - first.difference
     variance = (1 - share) * first.variance + share * second.variance
 

@@ -114,8 +114,8 @@ def nights_to_decide(days: Floats, variances: Floats) -> int | None:
 
     mean = days.mean()
     widened = mean + (days - mean) * np.sqrt(1 + WIDENED_BY / n_nights)
-    n_all = n_nights + MOST_MORE_NIGHTS
 
+    n_all = n_nights + MOST_MORE_NIGHTS
     evidence = log_evidence(np.resize(widened, n_all), np.resize(variances, n_all))
     decides = is_refused(evidence)
     decides[: max(n_nights, LEAST_NIGHTS - 1)] = False
@@ -133,6 +133,7 @@ def _compare_loss(name: str, nights: Sequence[Night]) -> LossComparison:
     days, variances = _series(name, nights)
     found = [night.loss(name) for night in nights]
     champion = [sums.champion for sums in found if sums is not None]
+
     ends = interval(days, variances)
     low, high = ends if ends is not None else (None, None)
 

@@ -51,6 +51,7 @@ def compare_estimates(
     for name in LOSSES:
         pairs = [(night.day, night.pair(name)) for night in nights]
         known = [(day, pair) for day, pair in pairs if pair is not None]
+
         if known:
             return _compare(champion, challenger, name, known)
 
@@ -65,10 +66,11 @@ def _compare(
 ) -> ComparisonRecord:
     values = np.array([[one.value for one in pair] for _, pair in nights], np.float64)
     widths = np.array([[_half_band(one) for one in pair] for _, pair in nights], np.float64)
-
     days = values[:, 1] - values[:, 0]
+
     ends = interval(days)
     low, high = ends if ends is not None else (None, None)
+
     allowed = float(np.sqrt(np.square(widths.mean(axis=0)).sum()))
 
     is_surely_greater = len(days) >= LEAST_NIGHTS and low is not None and low > 0

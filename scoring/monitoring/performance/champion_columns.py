@@ -36,8 +36,10 @@ def champion_columns(schema: pa.Schema, needed: Sequence[str], task: Task) -> li
 
     if task == "binary":
         return names if len(names) == len(wanted) else []
+
     if f"{CHAMPION_PREFIX}prediction" not in names:
         return []
+
     if task == "regression":
         is_number = pa.types.is_floating(schema.field(names[0]).type)
         return names if is_number else []

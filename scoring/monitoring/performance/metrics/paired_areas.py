@@ -43,6 +43,7 @@ def mean_areas(of_nights: Sequence[Sequence[MetricRecord]]) -> Iterator[MetricRe
     for name in names:
         metrics = [metric for areas in of_nights for metric in areas if metric.name == name]
         with_band = [metric for metric in metrics if metric.low is not None]
+
         if with_band:
             yield _mean(name, with_band)
 

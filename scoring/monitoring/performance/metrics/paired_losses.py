@@ -99,10 +99,12 @@ def compare_numbers(champion: Floats, challenger: Floats, label: Floats) -> Pair
         return PairedRecord()
 
     errors = [predicted - label for predicted in (champion, challenger)]
+
     losses = (
         _sums("squared_error", *map(np.square, errors)),
         _sums("absolute_error", *map(np.abs, errors)),
     )
+
     return PairedRecord(n=len(label), losses=losses)
 
 
