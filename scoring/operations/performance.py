@@ -19,6 +19,7 @@ from nightscore.monitoring.performance.estimates.estimation import (
     AnyPlacement,
     add_up_any,
     baseline_values,
+    estimate_each_placed,
     estimate_placed,
 )
 from nightscore.monitoring.performance.estimates.of_runs import RunScores
@@ -218,19 +219,23 @@ class _Estimation:
 
     def of(self, manifests: Iterable[Manifest]) -> Performance:
         """The estimates of each run, and of all runs of a model version together."""
-        partitions = tuple(self._partition(manifest) for manifest in manifests)
-        if not self.placed and not any(partition.realised for partition in partitions):
+        partitions = {manifest.run_id: self._partition(manifest) for manifest in manifests}
+        if not self.placed and not any(partition.realised for partition in partitions.values()):
             raise self.errors[-1]
 
-        models = tuple(self._model(model) for model in self.placed)
+        for placed in self.placed.values():
+            partitions |= self._estimated(placed, partitions)
+
+        in_order = tuple(partitions.values())
         return Performance(
-            partitions=partitions,
-            models=models,
-            track_records=tuple(track_records(partitions)),
-            adjusted_track_records=tuple(track_records(partitions, adjusted=True)),
+            partitions=in_order,
+            models=tuple(self._model(model) for model in self.placed),
+            track_records=tuple(track_records(in_order)),
+            adjusted_track_records=tuple(track_records(in_order, adjusted=True)),
         )
 
     def _partition(self, manifest: Manifest) -> PartitionPerformance:
+        """The partition with what came true of it. Its scores are placed, if they can be."""
         partition = PartitionPerformance(
             partition=show_value(manifest.partition),
             run_id=manifest.run_id,
@@ -248,20 +253,33 @@ class _Estimation:
             return replace(partition, note=error.what)
 
         self.placed.setdefault(partition.model, []).append((manifest, placement))
+        return partition
 
-        calibration = self.scores.calibration(manifest)
-        estimated = estimate_placed(placement, calibration, self.decision)
+    def _estimated(
+        self,
+        placed: Sequence[tuple[Manifest, AnyPlacement]],
+        partitions: Mapping[str, PartitionPerformance],
+    ) -> dict[str, PartitionPerformance]:
+        """The partitions of one model version with their estimates, by run."""
+        calibration = self.scores.calibration(placed[0][0])
+        baseline = tuple(baseline_values(calibration, self.decision))
 
-        digest = self.scores.baseline_digest(manifest)
-        adjusted = self.adjusted.estimate(manifest, placement, calibration, digest)
+        placements = [placement for _, placement in placed]
+        estimates = estimate_each_placed(placements, calibration, self.decision)
 
-        partition = replace(
-            partition,
-            n_rows=placement.n_rows,
-            estimated=tuple(estimated),
-            baseline=tuple(baseline_values(calibration, self.decision)),
-        )
-        return _with_adjusted(partition, adjusted)
+        estimated = {}
+        for (manifest, placement), metrics in zip(placed, estimates, strict=True):
+            digest = self.scores.baseline_digest(manifest)
+            adjusted = self.adjusted.estimate(manifest, placement, calibration, digest)
+
+            partition = replace(
+                partitions[manifest.run_id],
+                n_rows=placement.n_rows,
+                estimated=tuple(metrics),
+                baseline=baseline,
+            )
+            estimated[manifest.run_id] = _with_adjusted(partition, adjusted)
+        return estimated
 
     def _model(self, model: str) -> ModelPerformance:
         placed = self.placed[model]

@@ -120,6 +120,18 @@ def test_bars_are_judged(result: dict[str, Any]) -> None:
     assert "MISSED plain, a day of 1,000 rows: at least 100 times cheaper than NannyML" in text
 
 
+def test_a_year_has_both_readings(result: dict[str, Any]) -> None:
+    mine = {"baseline_cpu_s": 0.01, "reading_cpu_s": 0.001, "estimate_cpu_s": 0.0001}
+    theirs = {"baseline_cpu_s": 1.0, "reading_cpu_s": 0.001, "estimate_cpu_s": 0.021}
+    result["years"] = {"1000": {PLAIN: mine, PEER: theirs, "n_days": 365}}
+
+    memory, stored = bars(result)[-2:]
+    assert (memory.is_met, memory.found) == (True, "210 times")
+    assert (stored.is_met, stored.found) == (False, "20 times")
+    text = "\n".join(lines(result))
+    assert "1,000          365 plain         0.100      1.000" in text
+
+
 def test_the_adjusted_estimate_has_bars_of_its_own(result: dict[str, Any]) -> None:
     result["ways"].append(ADJUSTED)
     for day in result["scenarios"]["moved"]["days"]:
@@ -133,8 +145,9 @@ def test_the_adjusted_estimate_has_bars_of_its_own(result: dict[str, Any]) -> No
 
 def test_the_tables_are_made_without_the_peer_too() -> None:
     few = [SCENARIOS[0]]
-    result = measure(1, scenarios=few, cost_rows=(1_000,), has_peer=False)
+    result = measure(1, scenarios=few, cost_rows=(1_000,), most_days=5, has_peer=False)
     text = "\n".join(lines(result))
     assert few[0].name in text
     assert "beside it: none" in text
+    assert "1,000            5 plain" in text
     assert bars(result) == []

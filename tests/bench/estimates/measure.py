@@ -15,6 +15,7 @@ from tests.bench.estimates import ours
 from tests.bench.estimates.case import Case, Estimated, Estimates, Rows, came_true
 from tests.bench.estimates.nannyml_peer import NannyML
 from tests.bench.estimates.scenarios import SCENARIOS, Scenario
+from tests.bench.estimates.year_cost import DAYS_OF_YEAR, n_days_of, our_year, peers_year
 from tests.bench.machine import describe_machine, versions
 
 PLAIN, ADJUSTED, PEER = "plain", "adjusted", "NannyML"
@@ -42,6 +43,7 @@ def measure(
     *,
     scenarios: Sequence[Scenario] = SCENARIOS,
     cost_rows: Sequence[int] = COST_ROWS,
+    most_days: int = DAYS_OF_YEAR,
     has_peer: bool = True,
 ) -> dict[str, Any]:
     """What each way said of each day, and what a day costs.
@@ -51,6 +53,7 @@ def measure(
         kept: File of the peer's earlier answers about the same rows; costs are measured anew.
         scenarios: Which ones.
         cost_rows: Rows of the days whose cost is measured.
+        most_days: How many days are estimated in one call, where they are small.
         has_peer: Ask NannyML too, as far as it can be installed.
     """
     machine = describe_machine()
@@ -65,6 +68,7 @@ def measure(
 
     with _all_ways(has_peer, None) as (ways, _):
         cost = {str(n_rows): _cost(n_rows, ways) for n_rows in cost_rows}
+    years = _costs_of_years(cost_rows, most_days, has_peer=PEER in ways)
 
     return {
         "machine": machine,
@@ -74,6 +78,7 @@ def measure(
         "days": n_days,
         "scenarios": by_scenario,
         "cost": cost,
+        "years": years,
         "cost_baseline_rows": COST_BASELINE_ROWS,
     }
 
@@ -128,6 +133,27 @@ def _cost(n_rows: int, ways: Mapping[str, Way]) -> dict[str, dict[str, float]]:
         name: {part: statistics.median(getattr(one, part) for one in of_way) for part in CPU_PARTS}
         for name, of_way in told.items()
     }
+
+
+def _costs_of_years(
+    cost_rows: Sequence[int], most_days: int, *, has_peer: bool
+) -> dict[str, dict[str, Any]]:
+    """What many days cost in one call, by rows of a day and by way."""
+    with contextlib.ExitStack() as stack:
+        peer = stack.enter_context(NannyML()) if has_peer else None
+
+        years = {}
+        for n_rows in cost_rows:
+            rng = np.random.default_rng(n_rows)
+            case = Case(_calibrated(COST_BASELINE_ROWS, rng), _calibrated(n_rows, rng), 0.5)
+            days = [_calibrated(n_rows, rng) for _ in range(n_days_of(n_rows, most_days))]
+
+            costs = {PLAIN: our_year(case, days)}
+            if peer is not None:
+                costs[PEER] = peers_year(case, days, peer)
+            of_ways = {way: cost._asdict() for way, cost in costs.items()}
+            years[str(n_rows)] = of_ways | {"n_days": len(days)}
+        return years
 
 
 def _calibrated(n_rows: int, rng: np.random.Generator) -> Rows:

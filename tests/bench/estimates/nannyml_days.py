@@ -1,7 +1,8 @@
 """Estimates days with NannyML's CBPE. Runs in an environment of its own, without this project.
 
 Reads one line of JSON for each day, `{"folder": ..., "metrics": [...]}`, with `baseline.parquet` and
-`day.parquet` in that folder, and answers with one line of JSON.
+`day.parquet` in that folder, and answers with one line of JSON. With `day_rows`, the file has many
+days of so many rows, which are estimated in one call; the numbers are those of the first.
 """
 
 import json
@@ -20,12 +21,14 @@ import pandas as pd
 PERIOD = "analysis"
 
 
-def estimate(folder: Path, metrics: list[str]) -> dict[str, Any]:
-    """Values with their standard errors, and CPU seconds, of one day.
+def estimate(folder: Path, metrics: list[str], day_rows: int | None = None) -> dict[str, Any]:
+    """Values with their standard errors, and CPU seconds, of one day or of many.
 
-    The day is one chunk. The baseline is cut into chunks of its size, for the limits of alerts.
+    A day is one chunk. The baseline is cut into chunks of its size, for the limits of alerts.
     """
-    baseline, day = (pd.read_parquet(folder / f"{name}.parquet") for name in ("baseline", "day"))
+    baseline = pd.read_parquet(folder / "baseline.parquet")
+    began = time.process_time()
+    day = pd.read_parquet(folder / "day.parquet")
 
     started = time.process_time()
     estimator = nannyml.CBPE(
@@ -33,7 +36,7 @@ def estimate(folder: Path, metrics: list[str]) -> dict[str, Any]:
         y_pred="predicted",
         y_true="label",
         metrics=metrics,
-        chunk_size=len(day),
+        chunk_size=day_rows or len(day),
         problem_type="classification_binary",
     )
     estimator.fit(baseline)
@@ -41,7 +44,7 @@ def estimate(folder: Path, metrics: list[str]) -> dict[str, Any]:
     estimated = estimator.estimate(day)
     ended = time.process_time()
 
-    (chunk,) = estimated.filter(period=PERIOD).to_df().to_dict("records")
+    chunk, *_ = estimated.filter(period=PERIOD).to_df().to_dict("records")
     found = {}
     for name in metrics:
         numbers = [float(chunk[name, part]) for part in ("value", "sampling_error")]
@@ -49,6 +52,7 @@ def estimate(folder: Path, metrics: list[str]) -> dict[str, Any]:
 
     return {
         "metrics": found,
+        "reading_cpu_s": started - began,
         "baseline_cpu_s": fitted - started,
         "day_cpu_s": ended - fitted,
     }
@@ -63,7 +67,7 @@ def main() -> None:
 
     for line in sys.stdin:
         asked = json.loads(line)
-        answers.write(json.dumps(estimate(Path(asked["folder"]), asked["metrics"])) + "\n")
+        answers.write(json.dumps(estimate(Path(asked.pop("folder")), **asked)) + "\n")
         answers.flush()
 
 

@@ -86,12 +86,22 @@ class NannyML:
                 file.write(json.dumps({"digest": digest, "answer": answer}) + "\n")
         return _as_estimates(answer)
 
-    def _ask(self, case: Case) -> dict[str, Any]:
+    def cost(self, case: Case, day_rows: int) -> tuple[float, float, float]:
+        """CPU seconds for the baseline, for reading the rows, and for the estimates.
+
+        Args:
+            case: Its day has the rows of many days.
+            day_rows: Of each of them.
+        """
+        answer = self._ask(case, day_rows=day_rows)
+        return answer["baseline_cpu_s"], answer["reading_cpu_s"], answer["day_cpu_s"]
+
+    def _ask(self, case: Case, **options: int) -> dict[str, Any]:
         folder = Path(self._scratch.name)
         for name, rows in ((BASELINE, case.baseline), (DAY, case.day)):
             _frame(rows, case.threshold, with_labels=name == BASELINE).to_parquet(folder / name)
 
-        question = json.dumps({"folder": str(folder), "metrics": METRICS})
+        question = json.dumps({"folder": str(folder), "metrics": METRICS} | options)
         pipe = self._pipe(self._process.stdin)
         pipe.write(question + "\n")
         pipe.flush()

@@ -45,7 +45,7 @@ def estimate(case: Case) -> Estimates:
     calibrated = time.process_time()
 
     column = ProfiledColumn("prediction", BINARY_SCORE, calibration.edges, type="double")
-    day = number_profile(_profile(case.day, column))
+    day = number_profile(profile_of(case.day, column))
     counted = time.process_time()
 
     records = estimate_placed(place(day, calibration), calibration, decision)
@@ -73,7 +73,7 @@ def estimate_adjusted(case: Case) -> Estimates:
     calibrated = time.process_time()
 
     column = ProfiledColumn("prediction", BINARY_SCORE, calibration.edges, type="double")
-    placement = place(number_profile(_profile(case.day, column)), calibration)
+    placement = place(number_profile(profile_of(case.day, column)), calibration)
     day = _sample(case.day, SAMPLE_ROWS, labelled=False)
     counted = time.process_time()
 
@@ -112,12 +112,13 @@ def baseline_profile(case: Case) -> ColumnProfile:
     column = ProfiledColumn(
         cut.role, cut.name, cut.edges.with_edge(case.threshold), cut.bounds, "double"
     )
-    stored = to_bytes([_profile(case.baseline, column, LABEL)])
+    stored = to_bytes([profile_of(case.baseline, column, LABEL)])
     (profile,) = from_bytes(stored)
     return profile
 
 
-def _profile(rows: Rows, column: ProfiledColumn, label: str = "") -> ColumnProfile:
+def profile_of(rows: Rows, column: ProfiledColumn, label: str = "") -> ColumnProfile:
+    """The profile of the score of some rows, as a run makes it."""
     profiler = Profiler(ProfileSpec((column,), score=column.name, label=label))
     scores = pa.table({column.name: rows.scores})
     labels = pa.table({label: rows.labels} if label else {})

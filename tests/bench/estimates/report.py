@@ -106,6 +106,8 @@ def bars(result: dict[str, Any]) -> list[Bar]:
         found += _cost_bars(PLAIN, n_rows, cost)
         if ADJUSTED in cost:
             found.append(_adjusted_cost_bar(n_rows, cost))
+    for n_rows, year in result.get("years", {}).items():
+        found += _year_bars(n_rows, year)
     return found
 
 
@@ -134,6 +136,20 @@ def _cost_bars(way: str, n_rows: str, cost: dict[str, dict[str, float]]) -> Iter
     for words, times in parts:
         asked = f"{way}, {words}: at least {TIMES_CHEAPER} times cheaper than {PEER}"
         yield Bar(asked, f"{times:,.0f} times", times >= TIMES_CHEAPER)
+
+
+def _year_bars(n_rows: str, year: dict[str, Any]) -> Iterator[Bar]:
+    """Two readings: from what is in memory, and from what each way stores."""
+    mine, theirs = year[PLAIN], year[PEER]
+    days = f"{year['n_days']} days of {int(n_rows):,} rows in one call"
+    parts = (
+        (f"{days}, a day", ("estimate_cpu_s",)),
+        (f"{days}, a day with decoding what is stored", ("reading_cpu_s", "estimate_cpu_s")),
+    )
+    for words, of_parts in parts:
+        their_s, my_s = (sum(one[part] for part in of_parts) for one in (theirs, mine))
+        asked = f"{PLAIN}, {words}: at least {TIMES_CHEAPER} times cheaper than {PEER}"
+        yield Bar(asked, f"{their_s / my_s:,.0f} times", their_s / my_s >= TIMES_CHEAPER)
 
 
 def _adjusted_cost_bar(n_rows: str, cost: dict[str, dict[str, float]]) -> Bar:
@@ -165,6 +181,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     yield from _scenario_lines(result)
     yield from _kind_lines(result)
     yield from _cost_lines(result)
+    yield from _year_lines(result)
     yield ""
     for bar in bars(result):
         yield f"{'met   ' if bar.is_met else 'MISSED'} {bar.asked}: {bar.found}"
@@ -212,6 +229,20 @@ def _cost_lines(result: dict[str, Any]) -> Iterator[str]:
             one = cost[way]
             numbers.append(f"{one['baseline_cpu_s'] * 1e3:>19,.1f} {one['day_cpu_s'] * 1e3:>9,.1f}")
         yield f"{int(n_rows):<12,}" + "".join(numbers)
+
+
+def _year_lines(result: dict[str, Any]) -> Iterator[str]:
+    if not result.get("years"):
+        return
+
+    yield ""
+    yield "CPU ms a day of many days that are estimated in one call, and of decoding what is stored"
+    yield f"{'rows a day':<12} {'days':>5} {'way':<8} {'estimate':>10} {'decoding':>10}"
+    for n_rows, year in result["years"].items():
+        for way in (way for way in (PLAIN, PEER) if way in year):
+            numbers = [year[way][part] * 1e3 for part in ("estimate_cpu_s", "reading_cpu_s")]
+            columns = "".join(f" {number:>10,.3f}" for number in numbers)
+            yield f"{int(n_rows):<12,} {year['n_days']:>5} {way:<8}{columns}"
 
 
 def _row(name: str, way: str, numbers: Sequence[str], mean: str, covered: str) -> str:

@@ -6,12 +6,17 @@ there is no label: in a bin that no labelled row of the baseline is in.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
 
 from nightscore.monitoring.performance.estimates.isotonic import isotonic
-from nightscore.monitoring.performance.estimates.within_bins import SCORE_AS_CHANCE, Curve
+from nightscore.monitoring.performance.estimates.within_bins import (
+    SCORE_AS_CHANCE,
+    Curve,
+    KnownBins,
+)
 from nightscore.profiles.bins import Floats
 from nightscore.profiles.edges import Edges
 from nightscore.profiles.profile import NumberProfile
@@ -22,9 +27,13 @@ BINARY_SCORE = "probability"
 """The prediction column that only binary models have: the probability of the positive class."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Calibration:
-    """A baseline's labels by bin of the score. Arrays have the shape (bins,)."""
+    """A baseline's labels by bin of the score. Arrays have the shape (bins,).
+
+    What follows from them alone is computed once, when it is first asked for. So do not change
+    them. Two calibrations are equal only if they are the same object.
+    """
 
     edges: Edges
     """Edges of the bins."""
@@ -77,7 +86,12 @@ class Calibration:
         low, high = np.append(min(0.0, self.scores[0]), edges), np.append(edges, 1.0)
         return low, np.maximum(high, self.scores)
 
-    @property
+    @cached_property
+    def known_bins(self) -> KnownBins:
+        """What they say about rows within a bin."""
+        return KnownBins.of(self.shares, self.scores, self.ends, self.curve)
+
+    @cached_property
     def n_positive(self) -> float:
         """Labelled rows that are positive."""
         return float((self.labelled * self.shares).sum())

@@ -3,7 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from nightscore.monitoring.performance.estimates.binary import baseline_metrics, estimate_metrics
+from nightscore.monitoring.performance.estimates.binary import (
+    baseline_metrics,
+    estimate_each,
+    estimate_metrics,
+)
 from nightscore.monitoring.performance.estimates.calibration import BINARY_SCORE, Calibration
 from nightscore.monitoring.performance.estimates.class_calibration import (
     ClassCalibration,
@@ -95,6 +99,15 @@ def estimate_placed(
         return estimate_metrics(placement, calibration, decision)
 
     return estimate_errors(placement, cast("ErrorCalibration", calibration))
+
+
+def estimate_each_placed(
+    placements: Sequence[AnyPlacement], calibration: AnyCalibration, decision: Decision
+) -> list[list[MetricRecord]]:
+    """The same of each of many partitions. Those of a binary model are computed together."""
+    if isinstance(calibration, Calibration):
+        return estimate_each(cast("Sequence[Placement]", placements), calibration, decision)
+    return [estimate_placed(placement, calibration, decision) for placement in placements]
 
 
 def baseline_values(calibration: AnyCalibration, decision: Decision) -> list[MetricRecord]:

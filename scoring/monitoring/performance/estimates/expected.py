@@ -14,6 +14,7 @@ its bands have only the first of both terms. G. Casella, R. Berger, "Statistical
 All arrays end with the axis of the bins, in ascending order of the score. Axes before it are cases.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ LEAST_PROBABILITY = float(np.finfo(np.float64).eps)
 """Where scikit-learn's log loss clips probabilities of float64."""
 LEAST_SHARE = 1e-12
 """Nearer to 0 and 1 there are no log odds."""
+SKEWED = "average_precision"
+"""Its band is symmetric on the log odds."""
 MOST_LOG_ODDS = 700.0
 """Their exponential is a number that can be stored."""
 
@@ -50,6 +53,15 @@ class Bins(NamedTuple):
     with an axis for them at the end. None: they are the bin's."""
 
 
+class _Open(NamedTuple):
+    """Variances of the numbers of positive rows in each bin."""
+
+    of_labels: Floats
+    """Of the labels to come."""
+    of_baseline: Floats
+    """Of the baseline's labels."""
+
+
 class Estimate(NamedTuple):
     """A metric and its standard error, without the axis of the bins. NaN where it is undefined."""
 
@@ -57,35 +69,115 @@ class Estimate(NamedTuple):
     error: Floats
 
 
+class _Metric(NamedTuple):
+    """A metric and how it changes with the positive rows of each bin."""
+
+    value: Floats
+    """With an axis of length 1 in place of the bins."""
+    gradient: Floats
+    """By positive rows of a bin."""
+
+
+class _Rows(NamedTuple):
+    """Expected numbers of rows: of each bin, and with an axis of length 1 in place of the bins."""
+
+    positive: Floats
+    negative: Floats
+    n: Floats
+    n_positive: Floats
+    n_negative: Floats
+
+    @classmethod
+    def of(cls, rows: Floats, shares: Floats) -> "_Rows":
+        """In these bins."""
+        positive, negative = rows * shares, rows * (1 - shares)
+        return cls(positive, negative, _sum(rows), _sum(positive), _sum(negative))
+
+
 def expected_metrics(bins: Bins, values: DecisionValues | None = None) -> dict[str, Estimate]:
     """The metrics by name, in the order in which people see them."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        estimates = {
-            "roc_auc": _roc_auc(bins),
-            "average_precision": _average_precision(bins),
-            "log_loss": _log_loss(bins),
-            "brier": _brier(bins),
-        }
-        estimates |= _decision_metrics(bins)
-        if values is not None:
-            estimates["value"] = _value(bins, values)
-        return estimates
+    return _estimates(bins, values, has_outcomes=False)
 
 
 def expected_outcomes(bins: Bins) -> dict[str, Estimate]:
     """The confusion: expected numbers of rows of each outcome."""
-    positive, negative = bins.rows * bins.shares, bins.rows * (1 - bins.shares)
+    rows = _Rows.of(bins.rows, bins.shares)
+    return _with_errors(_outcomes(bins, rows), _open_labels(bins))
+
+
+def expected_metrics_and_outcomes(
+    bins: Bins, values: DecisionValues | None = None
+) -> dict[str, Estimate]:
+    """Both, with less work than one after the other."""
+    return _estimates(bins, values, has_outcomes=True)
+
+
+def _estimates(
+    bins: Bins, values: DecisionValues | None, *, has_outcomes: bool
+) -> dict[str, Estimate]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rows = _Rows.of(bins.rows, bins.shares)
+        metrics = {
+            "roc_auc": _roc_auc(rows),
+            "log_loss": _log_loss(bins, rows),
+            "brier": _brier(bins, rows),
+        }
+        metrics |= _decision_metrics(bins, rows)
+        if values is not None:
+            metrics["value"] = _value(bins, rows, values)
+        if has_outcomes:
+            metrics |= _outcomes(bins, rows)
+
+        variances = _open_labels(bins)
+        estimates = _with_errors(metrics, variances)
+        ranked = {SKEWED: _average_precision(bins, rows, variances)}
+
+    return {"roc_auc": estimates.pop("roc_auc")} | ranked | estimates
+
+
+def _outcomes(bins: Bins, rows: _Rows) -> dict[str, _Metric]:
     above, below = bins.predicted_positive, 1 - bins.predicted_positive
     return {
-        "tp": _estimate(bins, _sum(positive * above), above),
-        "fp": _estimate(bins, _sum(negative * above), -above),
-        "fn": _estimate(bins, _sum(positive * below), below),
-        "tn": _estimate(bins, _sum(negative * below), -below),
+        "tp": _Metric(_sum(rows.positive * above), above),
+        "fp": _Metric(_sum(rows.negative * above), -above),
+        "fn": _Metric(_sum(rows.positive * below), below),
+        "tn": _Metric(_sum(rows.negative * below), -below),
+    }
+
+
+def _open_labels(bins: Bins) -> _Open:
+    """The variance of the positive rows of each bin.
+
+    A bin without rows has no part in it, whatever a gradient is there.
+    """
+    has_rows = bins.rows > 0
+    of_labels = np.where(has_rows, bins.variances * bins.rows, 0.0)
+    of_baseline = of_labels * bins.rows / np.maximum(bins.labelled, 1)
+    return _Open(of_labels, of_baseline)
+
+
+def _with_errors(metrics: dict[str, _Metric], variances: _Open) -> dict[str, Estimate]:
+    """The metrics with their standard errors, all in one pass over the bins."""
+    shape = np.broadcast_shapes(*(metric.gradient.shape for metric in metrics.values()))
+    gradients = np.empty((len(metrics), *shape))
+    for place, metric in enumerate(metrics.values()):
+        gradients[place] = metric.gradient
+
+    # A metric may be undefined by a gradient of a bin without rows.
+    total = variances.of_labels + variances.of_baseline
+    parts = np.square(gradients, out=gradients)
+    parts *= total
+    parts[:, total == 0] = 0.0
+    errors = np.sqrt(np.add.reduce(parts, -1))
+
+    return {
+        name: Estimate(metric.value[..., 0], error)
+        for (name, metric), error in zip(metrics.items(), errors, strict=True)
     }
 
 
 def _sum(values: Floats) -> Floats:
-    total: Floats = values.sum(-1, keepdims=True)
+    total: Floats = np.add.reduce(values, -1, keepdims=True)
     return total
 
 
@@ -100,56 +192,31 @@ def _after(values: Floats) -> Floats:
     return _before(values[..., ::-1])[..., ::-1]
 
 
-def _estimate(
-    bins: Bins, value: Floats, gradient: Floats, squared_gradient: Floats | None = None
-) -> Estimate:
-    """The metric with its standard error.
-
-    Args:
-        bins: The bins.
-        value: The metric, with an axis of length 1 in place of the bins.
-        gradient: By positive rows of a bin.
-        squared_gradient: Mean of its square over the rows of a bin, if it differs among them.
-    """
-    if squared_gradient is None:
-        squared_gradient = gradient**2
-
-    of_labels = squared_gradient * bins.rows
-    of_baseline = gradient**2 * bins.rows**2 / np.maximum(bins.labelled, 1)
-
-    # A bin without rows has no part in it, whatever its gradient.
-    parts = np.where(bins.rows > 0, bins.variances * (of_labels + of_baseline), 0.0)
-
-    return Estimate(value[..., 0], np.sqrt(parts.sum(-1)))
-
-
-def _mean_of(bins: Bins, if_positive: Floats, if_negative: Floats) -> Estimate:
+def _mean_of(bins: Bins, rows: _Rows, if_positive: Floats, if_negative: Floats) -> _Metric:
     """The mean over the rows of what a positive and a negative row of each bin count."""
-    n_rows = _sum(bins.rows)
     means = bins.shares * if_positive + (1 - bins.shares) * if_negative
-    value = _sum(bins.rows * means) / n_rows
-    return _estimate(bins, value, (if_positive - if_negative) / n_rows)
+    value = _sum(bins.rows * means) / rows.n
+    return _Metric(value, (if_positive - if_negative) / rows.n)
 
 
-def _log_loss(bins: Bins) -> Estimate:
+def _log_loss(bins: Bins, rows: _Rows) -> _Metric:
     scores = np.minimum(np.maximum(bins.scores, LEAST_PROBABILITY), 1 - LEAST_PROBABILITY)
-    return _mean_of(bins, -np.log(scores), -np.log1p(-scores))
+    return _mean_of(bins, rows, -np.log(scores), -np.log1p(-scores))
 
 
-def _brier(bins: Bins) -> Estimate:
-    return _mean_of(bins, (1 - bins.scores) ** 2, bins.scores**2)
+def _brier(bins: Bins, rows: _Rows) -> _Metric:
+    return _mean_of(bins, rows, (1 - bins.scores) ** 2, bins.scores**2)
 
 
-def _value(bins: Bins, values: DecisionValues) -> Estimate:
+def _value(bins: Bins, rows: _Rows, values: DecisionValues) -> _Metric:
     above = bins.predicted_positive
     if_positive = values.tp * above + values.fn * (1 - above)
     if_negative = values.fp * above + values.tn * (1 - above)
-    return _mean_of(bins, if_positive, if_negative)
+    return _mean_of(bins, rows, if_positive, if_negative)
 
 
-def _roc_auc(bins: Bins) -> Estimate:
-    value, gradient = roc_auc_and_gradient(bins.rows, bins.shares)
-    return _estimate(bins, value, gradient)
+def _roc_auc(rows: _Rows) -> _Metric:
+    return _Metric(*_auc_of(rows))
 
 
 def roc_auc_and_gradient(rows: Floats, shares: Floats) -> tuple[Floats, Floats]:
@@ -164,39 +231,40 @@ def roc_auc_and_gradient(rows: Floats, shares: Floats) -> tuple[Floats, Floats]:
     Returns:
         The value, with an axis of length 1 in place of the bins, and its gradient by positive rows.
     """
-    positive, negative = rows * shares, rows * (1 - shares)
-    n_positive, n_negative = _sum(positive), _sum(negative)
-    n_pairs = n_positive * n_negative
+    return _auc_of(_Rows.of(rows, shares))
 
-    lower = _before(negative) + negative / 2
-    higher = _after(positive) + positive / 2
 
-    value = _sum(positive * lower) / n_pairs
-    gradient = (lower - higher - value * (n_negative - n_positive)) / n_pairs
+def _auc_of(rows: _Rows) -> tuple[Floats, Floats]:
+    n_pairs = rows.n_positive * rows.n_negative
+
+    lower = _before(rows.negative) + rows.negative / 2
+    higher = _after(rows.positive) + rows.positive / 2
+
+    value = _sum(rows.positive * lower) / n_pairs
+    gradient = (lower - higher - value * (rows.n_negative - rows.n_positive)) / n_pairs
 
     return value, gradient
 
 
-def _decision_metrics(bins: Bins) -> dict[str, Estimate]:
+def _decision_metrics(bins: Bins, rows: _Rows) -> dict[str, _Metric]:
     above = bins.predicted_positive
-    positive = bins.rows * bins.shares
 
-    n_positive, n_predicted = _sum(positive), _sum(bins.rows * above)
-    n_hits = _sum(positive * above)
+    n_positive, n_predicted = rows.n_positive, _sum(bins.rows * above)
+    n_hits = _sum(rows.positive * above)
 
     precision = n_hits / n_predicted
     recall = n_hits / n_positive
     f1 = 2 * n_hits / (n_predicted + n_positive)
 
     return {
-        "accuracy": _mean_of(bins, above, 1 - above),
-        "precision": _estimate(bins, precision, above / n_predicted),
-        "recall": _estimate(bins, recall, (above - recall) / n_positive),
-        "f1": _estimate(bins, f1, (2 * above - f1) / (n_predicted + n_positive)),
+        "accuracy": _mean_of(bins, rows, above, 1 - above),
+        "precision": _Metric(precision, above / n_predicted),
+        "recall": _Metric(recall, (above - recall) / n_positive),
+        "f1": _Metric(f1, (2 * above - f1) / (n_predicted + n_positive)),
     }
 
 
-def _average_precision(bins: Bins) -> Estimate:
+def _average_precision(bins: Bins, rows: _Rows, variances: _Open) -> Estimate:
     """The mean over positive rows of the precision among the rows down to theirs.
 
     It falls steeply with the rank, so a positive row is followed in one of the parts of its bin.
@@ -213,26 +281,31 @@ def _average_precision(bins: Bins) -> Estimate:
         by_part = np.repeat(bins.shares[..., np.newaxis], PARTS, -1)
 
     shares = by_part.reshape(*bins.shares.shape[:-1], -1)
-    rows = np.repeat(bins.rows / PARTS, PARTS, -1)
-    positive = rows * shares
+    in_part = np.repeat(bins.rows / PARTS, PARTS, -1)
+    positive = in_part * shares
     n_positive = _sum(positive)
-    rows_above, positive_above = _after(rows), _after(positive)
+    rows_above, positive_above = _after(in_part), _after(positive)
 
-    logarithm = np.log((rows_above + rows + 0.5) / (rows_above + 0.5))
-    inverse_rank = np.where(rows > 0, logarithm / rows, 1 / (rows_above + 0.5))
-    precision = shares + (positive_above + 1 - shares * (rows_above + 1)) * inverse_rank
+    logarithm = np.log((rows_above + in_part + 0.5) / (rows_above + 0.5))
+    inverse_rank = np.where(in_part > 0, logarithm / in_part, 1 / (rows_above + 0.5))
+    below_first = 1 - (rows_above + 1) * inverse_rank
+    precision = (positive_above + 1) * inverse_rank + shares * below_first
     value = _sum(positive * precision) / n_positive
 
-    own = np.where(rows > 0, shares * (1 - (rows_above + 1) * inverse_rank), 0.0)
+    own = np.where(in_part > 0, shares * below_first, 0.0)
     gradient = (precision + own + _before(positive * inverse_rank) - value) / n_positive
 
     # Positive rows of a bin are spread over its parts by their shares.
     by_bin = gradient.reshape(*bins.rows.shape, PARTS)
-    in_part = np.where(by_part > 0, by_part, 1e-300)
-    mean = (by_bin * in_part).sum(-1) / in_part.sum(-1)
-    estimate = _estimate(bins, value, mean, (by_bin**2).mean(-1))
+    weights = np.where(by_part > 0, by_part, 1e-300)
+    mean = (by_bin * weights).sum(-1) / weights.sum(-1)
 
-    return Estimate(estimate.value, estimate.error * (1 + greatest_share(bins) / 2))
+    # The labels of a bin's rows are open each by itself; the baseline's share is one for all.
+    of_labels = (by_bin**2).mean(-1) * variances.of_labels
+    variance = np.where(variances.of_labels > 0, of_labels + mean**2 * variances.of_baseline, 0.0)
+    error = np.sqrt(variance.sum(-1))
+
+    return Estimate(value[..., 0], error * (1 + _greatest_share(rows.positive) / 2))
 
 
 def band_ends(name: str, estimate: Estimate) -> tuple[Floats, Floats]:
@@ -242,7 +315,7 @@ def band_ends(name: str, estimate: Estimate) -> tuple[Floats, Floats]:
     small and skewed, and comes true above a symmetric band far more often than below it.
     """
     value, margin = estimate.value, Z_95 * estimate.error
-    if name != "average_precision":
+    if name != SKEWED:
         return value - margin, value + margin
 
     inside = np.clip(value, LEAST_SHARE, 1 - LEAST_SHARE)
@@ -253,8 +326,24 @@ def band_ends(name: str, estimate: Estimate) -> tuple[Floats, Floats]:
     return np.minimum(low, value), np.maximum(high, value)
 
 
+def all_band_ends(estimates: Mapping[str, Estimate]) -> tuple[Floats, Floats, Floats]:
+    """The values of several metrics, and both ends of each band, with an axis of metrics first."""
+    values = np.stack([estimate.value for estimate in estimates.values()])
+    margins = Z_95 * np.stack([estimate.error for estimate in estimates.values()])
+    lows, highs = values - margins, values + margins
+
+    for place, (name, estimate) in enumerate(estimates.items()):
+        if name == SKEWED:
+            lows[place], highs[place] = band_ends(name, estimate)
+
+    return values, lows, highs
+
+
 def greatest_share(bins: Bins) -> Floats:
     """The greatest share of the expected positive rows that one bin holds."""
-    positive = bins.rows * bins.shares
+    return _greatest_share(bins.rows * bins.shares)
+
+
+def _greatest_share(positive: Floats) -> Floats:
     share: Floats = positive.max(-1) / positive.sum(-1)
     return share

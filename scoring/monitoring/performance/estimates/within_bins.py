@@ -85,10 +85,59 @@ def log_odds(chances: Floats) -> Floats:
     return odds
 
 
+class KnownBins(NamedTuple):
+    """The baseline's part of what is said about rows within bins. It is the same for every day."""
+
+    shares: Floats
+    """Shares of positive rows, shape (..., bins)."""
+    low: Floats
+    """Lower ends of the bins, shape (..., bins)."""
+    width: Floats
+    """Their widths, shape (..., bins)."""
+    moved: Floats
+    """What is added to the curve's log odds to give the share of the bin, shape (..., bins)."""
+    curve: Curve
+    """Along which the share rises within a bin."""
+
+    @classmethod
+    def of(
+        cls, shares: Floats, scores: Floats, ends: tuple[Floats, Floats], curve: Curve
+    ) -> "KnownBins":
+        """What a baseline says.
+
+        Args:
+            shares: Shares of its positive rows, shape (..., bins).
+            scores: Its mean scores, shape (..., bins).
+            ends: Lower and upper ends of the bins, each of shape (..., bins).
+            curve: Along which the share rises within a bin.
+        """
+        low, high = ends
+        width = np.maximum(high - low, 1e-300)
+        known = curve.log_odds_at(_scores_of_parts(scores, low, width))
+        return cls(shares, low, width, _moved_to(known, shares), curve)
+
+    def shares_of_parts(self, scores: Floats) -> Floats:
+        """The expected share of positive rows in each part of each bin, ascending by score.
+
+        Args:
+            scores: Mean scores of the rows that are estimated, shape (..., bins). Axes before the
+                bins may be more than the baseline's: many days are estimated at once.
+
+        Returns:
+            Shape (..., bins, PARTS). Where the baseline's rows are all of one class, so are these.
+        """
+        odds = self.curve.log_odds_at(_scores_of_parts(scores, self.low, self.width))
+        odds += self.moved[..., np.newaxis]
+
+        shares = self.shares[..., np.newaxis]
+        is_mixed = (shares > 0) & (shares < 1)
+        return np.where(is_mixed, _expit(odds), shares)
+
+
 def shares_of_parts(
     shares: Floats, baseline: Floats, day: Floats, ends: tuple[Floats, Floats], curve: Curve
 ) -> Floats:
-    """The expected share of positive rows in each part of each bin, ascending by score.
+    """As of `KnownBins`, for a baseline that is asked once.
 
     Args:
         shares: Of the baseline's rows, shape (..., bins).
@@ -96,31 +145,24 @@ def shares_of_parts(
         day: Mean scores of the rows that are estimated, shape (..., bins).
         ends: Lower and upper ends of the bins, each of shape (..., bins).
         curve: Along which the share rises within a bin.
-
-    Returns:
-        Shape (..., bins, PARTS). Where the baseline's rows are all of one class, so are these.
     """
-    known = curve.log_odds_at(_scores_of_parts(baseline, *ends))
-    moved = _moved_to(known, shares)
-
-    odds = curve.log_odds_at(_scores_of_parts(day, *ends)) + moved[..., np.newaxis]
-    is_mixed = (shares > 0) & (shares < 1)
-    return np.where(is_mixed[..., np.newaxis], _expit(odds), shares[..., np.newaxis])
+    return KnownBins.of(shares, baseline, ends, curve).shares_of_parts(day)
 
 
-def _scores_of_parts(means: Floats, low: Floats, high: Floats) -> Floats:
+def _scores_of_parts(means: Floats, low: Floats, width: Floats) -> Floats:
     """The middle score of each part, shape (..., bins, PARTS).
 
     Quantiles of an exponential distribution between two ends, found by its mean.
     """
-    width = np.maximum(high - low, 1e-300)
     place = np.minimum(np.maximum((means - low) / width, LEAST_PLACE), 1 - LEAST_PLACE)
-    steepness = np.interp(place, _MEANS, _STEEPNESS)[..., np.newaxis]
+    steepness = np.interp(place, _MEANS, _STEEPNESS)
 
     is_flat = np.abs(steepness) < FLAT
-    safe = np.where(is_flat, 1.0, steepness)
-    curved = np.log1p(_MIDDLES * np.expm1(safe)) / safe
-    inside = np.where(is_flat, _MIDDLES, curved)
+    safe = np.where(is_flat, 1.0, steepness)[..., np.newaxis]
+    inside = np.log1p(_MIDDLES * np.expm1(safe)) / safe
+    if is_flat.any():
+        inside[is_flat] = _MIDDLES
+
     scores: Floats = low[..., np.newaxis] + width[..., np.newaxis] * inside
     return scores
 

@@ -1,12 +1,16 @@
 """Records of estimates: placement in the baseline's bins, what is approximate, and what is too few."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 
 from nightscore.monitoring.performance.estimates.binary import (
+    AT_ONCE,
     OF_DECISIONS,
     OF_THRESHOLD,
     baseline_metrics,
+    estimate_each,
     estimate_metrics,
 )
 from nightscore.monitoring.performance.estimates.calibration import Calibration
@@ -110,6 +114,33 @@ def test_days_added_up_are_one_estimate(calibration: Calibration, edges: Edges) 
 
     alone = estimate_metrics(place(parts[0], calibration), calibration, DECISION)
     assert by_name(alone)["precision"].note or alone, "a part has an estimate of its own"
+
+
+def test_many_partitions_at_once_are_estimated_as_each_alone(
+    calibration: Calibration, edges: Edges
+) -> None:
+    others = Edges.from_values(draw(500, seed=5)[0])
+    sizes = [3_000, 50, 1_200, 400] * 20
+    placements = []
+    for seed, size in enumerate(sizes):
+        profile = profile_of(draw(size, seed)[0], others if seed % 3 == 1 else edges)
+        placements.append(place(profile, calibration))
+    assert len(placements) > AT_ONCE
+
+    for threshold in (0.5, 0.123456):
+        decision = Decision(threshold=threshold, values=DecisionValues(tp=3.0))
+        together = estimate_each(placements, calibration, decision)
+        alone = [estimate_metrics(one, calibration, decision) for one in placements]
+
+        assert [*map(len, together)] == [*map(len, alone)]
+        for mine, other in zip(chain(*together), chain(*alone), strict=True):
+            assert (mine.name, mine.n, mine.note) == (other.name, other.n, other.note)
+            np.testing.assert_allclose(numbers_of(mine), numbers_of(other), rtol=1e-12, atol=1e-12)
+
+
+def numbers_of(record: MetricRecord) -> Floats:
+    """NaN: not known."""
+    return np.array([record.value, record.low, record.high], np.float64)
 
 
 def test_other_bins_are_approximate_and_the_band_is_wider(

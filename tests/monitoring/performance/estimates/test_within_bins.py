@@ -45,7 +45,7 @@ def test_without_labels_of_both_classes_a_score_is_its_own_chance() -> None:
 
 
 def test_scores_within_a_bin_are_exponential_with_the_mean_of_the_bin() -> None:
-    found = _scores_of_parts(MEANS, LOW, HIGH)
+    found = _scores_of_parts(MEANS, LOW, HIGH - LOW)
     assert (np.diff(found, axis=1) > 0).all()
     assert ((found > LOW[:, np.newaxis]) & (found < HIGH[:, np.newaxis])).all()
     assert found.mean(1) == pytest.approx(MEANS, rel=0.03), "middles of eight parts"
