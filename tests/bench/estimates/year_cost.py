@@ -5,7 +5,6 @@ many features as a model may have; NannyML reads the rows, of which it is given 
 and prediction.
 """
 
-import io
 import statistics
 import time
 from collections.abc import Sequence
@@ -14,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
+from nightscore.arrow.parsing.decode import table_of
 from nightscore.monitoring.performance.estimates.calibration import BINARY_SCORE, Calibration
 from nightscore.monitoring.performance.estimates.estimation import (
     baseline_values,
@@ -69,7 +68,7 @@ def our_year(case: Case, days: Sequence[Rows]) -> YearCost:
         calibrated = time.process_time()
 
         # Jobs decode in a process of its own, whose time would not be counted here.
-        profiles = [from_profile_table(pq.read_table(io.BytesIO(one))) for one in stored]
+        profiles = [from_profile_table(table_of(one)) for one in stored]
         read = time.process_time()
 
         placements = [place_any(columns, calibration) for columns in profiles]
