@@ -66,8 +66,10 @@ class ShardTask:
     and profile. Batches are read once for all of them, so that `shard`, `batch_rows` and
     `memory_bytes` are the champion's."""
     max_overhead: float = 1.0
-    """What a challenger's predictions may take of the champion's CPU seconds, as a multiple. A
-    slower one ends."""
+    """What a challenger's predictions may take of the champion's wall seconds for the shard, as a
+    multiple. A slower one ends."""
+    end_reason: str = ""
+    """Of a challenger: why it does not score the shard; empty: it does."""
 
     @property
     def where(self) -> str:
@@ -127,7 +129,7 @@ class ShardResult:
     predictor: PredictorRecord = field(default_factory=PredictorRecord)
     """What has predicted; a checkpoint of an earlier version does not say."""
     challengers: "tuple[ChallengerResult, ...]" = ()
-    """One for each challenger of the task, in its order; none where the shard was tried again."""
+    """One for each challenger of the task, in its order."""
 
     def for_checkpoint(self) -> "ShardResult":
         """The same with each profile once, as a checkpoint has it."""
@@ -150,12 +152,13 @@ class ChallengerResult:
     """What a challenger did with a shard, beside the champion. Checkpoints have it as JSON."""
 
     result: ShardResult | None = None
-    """As of a run of its own. `wall_s` and `process_cpu_s` are the shard's; `stages_s` and `cpu_s`
-    are its own. None: it has ended in this shard, and none of its files are left."""
+    """As of a run of its own, but that somebody else has read the rows. `wall_s`, `process_cpu_s`
+    and `peak_bytes` are those of the shard with all its models. None: it has ended in this shard,
+    and its files were removed."""
     failure: str = ""
     """Why it has ended: one sentence; empty: it has not."""
     cpu_s: float = 0.0
-    """CPU seconds that it took, until it ended. The champion's `cpu_s` has them too."""
+    """CPU seconds that it took, until it ended. They are not in the champion's."""
     predict_cpu_s: float = 0.0
     """What its predictions took of them."""
     n_refused_alone: int = 0

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.arrow.texts import as_text, broken_texts, without
+from nightscore.arrow.texts import as_text, broken_texts, stated_schema, without
 from nightscore.errors import CorruptFileError
-from nightscore.inputs.batches import Batch, Stretch
+from nightscore.inputs.batches import Batch, FileColumns, Stretch
 from nightscore.inputs.casts import Cast, agreed_cast, cast_column, feature_cast, is_text_of_bytes
 from nightscore.schemas.contract import Contract, InputColumn
 from nightscore.schemas.model import FeatureType
@@ -61,6 +61,27 @@ class FileCasts:
         features = casting.table(self.contract.features, self.features)
         passthrough = casting.table(self.contract.passthrough, self.passthrough)
         return Batch(features, passthrough, stretches, casting.changed)
+
+
+class ContractCasts:
+    """The casts to one contract's types, by file. Most files are like the one before."""
+
+    def __init__(self, contract: Contract) -> None:
+        """No file is known yet."""
+        self._contract = contract
+        self._last: tuple[FileColumns, FileCasts] | None = None
+
+    def of(self, columns: FileColumns) -> FileCasts:
+        """How the columns of a file are cast.
+
+        Raises:
+            CorruptFileError: Its schema is not the one of its footer.
+        """
+        if self._last is None or self._last[0] is not columns:
+            schema = stated_schema(columns.schema)
+            casts = FileCasts.for_file(schema, self._contract, dict(columns.folders))
+            self._last = columns, casts
+        return self._last[1]
 
 
 def _feature_cast(column: InputColumn, found: pa.DataType, contract: Contract) -> Cast:

@@ -1,4 +1,4 @@
-"""Batches of validated rows: what they hold, and how they are joined."""
+"""Batches of validated rows, and the decoded rows that they are made of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +22,37 @@ class Stretch:
         return Stretch(self.path, self.first_row, n_rows), rest
 
 
+@dataclass(frozen=True, slots=True)
+class FileColumns:
+    """The columns of a file as they are decoded, and the values that its folders give."""
+
+    schema: pa.Schema
+    """Without the file's metadata."""
+    folders: tuple[tuple[str, str | None], ...]
+
+    def is_like(self, schema: pa.Schema, folders: tuple[tuple[str, str | None], ...]) -> bool:
+        """Whether another file has the same."""
+        return self.folders == folders and bool(self.schema.equals(schema, check_metadata=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive rows of one file, as they were decoded."""
+
+    rows: pa.Table
+    stretch: Stretch
+    columns: FileColumns
+    """The same object for files that are alike."""
+
+    def cut(self, n_rows: int) -> "tuple[Block, Block]":
+        """The first rows, and the others. Nothing is copied."""
+        head, rest = self.stretch.cut(n_rows)
+        return (
+            Block(self.rows.slice(0, n_rows), head, self.columns),
+            Block(self.rows.slice(n_rows), rest, self.columns),
+        )
+
+
 @dataclass(slots=True)
 class Batch:
     """Rows in the order of their files."""
@@ -35,6 +66,8 @@ class Batch:
     """Column to the rows whose value the cast would have changed, or is text that is not UTF-8."""
     is_last: bool = False
     """Its last row is the partition's last."""
+    blocks: tuple[Block, ...] = ()
+    """The same rows before any cast. Empty unless another contract is to be met as well."""
 
     @property
     def n_rows(self) -> int:

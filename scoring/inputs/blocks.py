@@ -6,36 +6,13 @@ costs the same for one row as for thousands is then done once for all of them.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 import pyarrow as pa
 
 from nightscore.arrow.chunks import combine_small_chunks
-from nightscore.inputs.batch_casts import FileCasts
-from nightscore.inputs.batches import Batch, Stretch, join_batches
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Consecutive rows of one file, as they were decoded."""
-
-    rows: pa.Table
-    stretch: Stretch
-    casts: FileCasts
-    """How the columns get the contract's types. The same object for files that are alike."""
-
-    def cut(self, n_rows: int) -> "tuple[Block, Block]":
-        """The first rows, and the others. Nothing is copied."""
-        head, rest = self.stretch.cut(n_rows)
-        return (
-            Block(self.rows.slice(0, n_rows), head, self.casts),
-            Block(self.rows.slice(n_rows), rest, self.casts),
-        )
-
-    def cast(self) -> Batch:
-        """The rows with the contract's types."""
-        return self.casts.cast(self.rows, (self.stretch,))
+from nightscore.inputs.batch_casts import ContractCasts
+from nightscore.inputs.batches import Batch, Block, join_batches
 
 
 class WaitingBlocks:
@@ -69,19 +46,20 @@ class WaitingBlocks:
         return taken
 
 
-def cast_blocks(blocks: Sequence[Block]) -> Batch:
+def cast_blocks(blocks: Sequence[Block], casts: ContractCasts) -> Batch:
     """The rows of all blocks with the contract's types."""
     batches = []
-    for _, alike in groupby(blocks, key=lambda block: id(block.casts)):
-        batches.append(_cast_alike(list(alike)))
+    for _, alike in groupby(blocks, key=lambda block: id(block.columns)):
+        batches.append(_cast_alike(list(alike), casts))
     return join_batches(batches)
 
 
-def _cast_alike(blocks: Sequence[Block]) -> Batch:
+def _cast_alike(blocks: Sequence[Block], casts: ContractCasts) -> Batch:
     """The rows of blocks that are cast alike."""
+    of_file = casts.of(blocks[0].columns)
     if len(blocks) == 1:
-        return blocks[0].cast()
+        return of_file.cast(blocks[0].rows, (blocks[0].stretch,))
 
     # Each chunk of each column would be cast on its own.
     rows = combine_small_chunks(pa.concat_tables([block.rows for block in blocks]))
-    return blocks[0].casts.cast(rows, tuple(block.stretch for block in blocks))
+    return of_file.cast(rows, tuple(block.stretch for block in blocks))

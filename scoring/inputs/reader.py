@@ -3,18 +3,17 @@
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.arrow.texts import stated_schema
 from nightscore.errors import CorruptFileError
-from nightscore.inputs.batch_casts import FileCasts
-from nightscore.inputs.batches import Batch, Stretch
-from nightscore.inputs.blocks import Block, WaitingBlocks, cast_blocks
+from nightscore.inputs.batch_casts import ContractCasts
+from nightscore.inputs.batches import Batch, Block, FileColumns, Stretch
+from nightscore.inputs.blocks import WaitingBlocks, cast_blocks
 from nightscore.inputs.decoding import (
     BATCHES_AT_ONCE,
     COLUMNS_AT_ONCE,
@@ -23,6 +22,7 @@ from nightscore.inputs.decoding import (
 )
 from nightscore.inputs.parquet_files import open_content, open_parquet
 from nightscore.inputs.prefetch import BLOCK_BYTES, PrefetchedFile, group_ranges
+from nightscore.inputs.shared_columns import SharedColumns
 from nightscore.inputs.small_files import SmallFiles
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.partition import InputFile, Piece, Shard
@@ -40,7 +40,12 @@ WRITE_AGAIN = "write this file again, then run again"
 
 
 def read_batches(
-    store: Store, shard: Shard, contract: Contract, batch_rows: int, prefetch_bytes: int = 0
+    store: Store,
+    shard: Shard,
+    contract: Contract,
+    batch_rows: int,
+    prefetch_bytes: int = 0,
+    others: Sequence[Contract] = (),
 ) -> Iterator[Batch]:
     """The shard's rows in batches of exactly `batch_rows`, the last one smaller.
 
@@ -55,6 +60,9 @@ def read_batches(
         batch_rows: Rows in a batch.
         prefetch_bytes: How much of remote files may be held before it is decoded; 0: nothing is
             fetched ahead.
+        others: Contracts that are to be met with the same rows. Their columns are decoded too, and
+            batches have their rows as they were decoded: see `SharedCasts`. How rows are cut into
+            batches does not depend on them.
 
     Raises:
         CorruptFileError: A page cannot be decoded, or a file ends early.
@@ -65,11 +73,11 @@ def read_batches(
     waiting, n_left = WaitingBlocks(), shard.n_rows
 
     with SmallFiles(store, files, prefetch_bytes) as small_files:
-        names = list(contract.needed)
         least_rows = batch_rows
-        if len(names) > COLUMNS_AT_ONCE:
+        if len(contract.needed) > COLUMNS_AT_ONCE:
             least_rows = max(1, batch_rows // 2)
-        reading = _Reading(store, contract, batch_rows, prefetch_bytes, small_files, names)
+        columns = SharedColumns(contract, others)
+        reading = _Reading(store, columns, batch_rows, prefetch_bytes, small_files)
 
         for piece in shard.pieces:
             for block in reading.read_piece(piece):
@@ -122,31 +130,22 @@ def _buffer_bytes(store: Store) -> int:
     return REMOTE_BUFFER_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class _LastFile:
-    """How the columns of the last file are cast. Most files are like the one before."""
-
-    schema: pa.Schema
-    hive: tuple[tuple[str, str | None], ...]
-    casts: FileCasts
-
-    def is_like(self, schema: pa.Schema, file: InputFile) -> bool:
-        """Whether the columns of a file are cast alike."""
-        return self.hive == file.hive and bool(self.schema.equals(schema, check_metadata=True))
-
-
 @dataclass(slots=True)
 class _Reading:
     """How the pieces of a shard are read."""
 
     store: Store
-    contract: Contract
+    columns: SharedColumns
     batch_rows: int
     prefetch_bytes: int
     small_files: SmallFiles
-    names: list[str]
-    """Columns to read."""
-    last_file: _LastFile | None = None
+    casts: ContractCasts = field(init=False)
+    last_file: FileColumns | None = None
+    """Most files are like the one before."""
+
+    def __post_init__(self) -> None:
+        """No file is cast yet."""
+        self.casts = ContractCasts(self.columns.contract)
 
     def read_piece(self, piece: Piece) -> Iterator[Block]:
         """The rows of a stretch of one file."""
@@ -159,7 +158,7 @@ class _Reading:
                 n_rows = rows.num_rows
                 n_skipped = max(0, n_skipped - decoded.num_rows)
                 stretch = Stretch(file.path, position, n_rows)
-                block = Block(rows, stretch, self._casts_of(rows.schema, file))
+                block = Block(rows, stretch, self._columns_of(rows.schema, file))
                 # As above: whoever takes the block is the only one that holds its rows.
                 del decoded, rows
 
@@ -189,43 +188,48 @@ class _Reading:
     def make_batch(self, blocks: Sequence[Block]) -> Batch:
         """The blocks' rows with the contract's types."""
         try:
-            return cast_blocks(blocks)
+            batch = cast_blocks(blocks, self.casts)
+
         except MemoryError:
             raise
         except Exception:
             # Which file is it?
             for block in blocks:
                 self._cast_alone(block)
+
             raise
+
+        if self.columns.are_shared:
+            batch.blocks = tuple(blocks)
+        return batch
 
     def _cast_alone(self, block: Block) -> None:
         try:
-            block.cast()
+            cast_blocks([block], self.casts)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 (as above)
             self._raise_read_error(error, block.stretch.path, block.stretch.first_row)
 
-    def _casts_of(self, schema: pa.Schema, file: InputFile) -> FileCasts:
-        """How the columns of a file are cast; the same object if the last file was alike."""
+    def _columns_of(self, schema: pa.Schema, file: InputFile) -> FileColumns:
+        """The columns of a file; the same object if the last file was alike."""
         schema = schema.remove_metadata()
-        if self.last_file is None or not self.last_file.is_like(schema, file):
-            casts = FileCasts.for_file(stated_schema(schema), self.contract, dict(file.hive))
-            self.last_file = _LastFile(schema, file.hive, casts)
-        return self.last_file.casts
+        if self.last_file is None or not self.last_file.is_like(schema, file.hive):
+            self.last_file = FileColumns(schema, file.hive)
+        return self.last_file
 
     def _decode(self, piece: Piece) -> Iterator[pa.Table]:
         """The needed columns of a piece's row groups, so many rows at a time."""
-        coded = sorted(self.contract.dictionaries)
+        names, coded = self.columns.names, self.columns.coded
         content = self.small_files.read(piece.file)
 
         if content is not None:
             with open_content(content, read_dictionary=coded) as parquet:
-                yield from _Source(parquet).decode(piece, self.names, self.batch_rows)
+                yield from _Source(parquet).decode(piece, names, self.batch_rows)
             return
 
         with _open(self.store, piece.file, coded, self.prefetch_bytes) as source:
-            yield from source.decode(piece, self.names, self.batch_rows)
+            yield from source.decode(piece, names, self.batch_rows)
 
     def _raise_read_error(self, error: Exception, path: str, position: int) -> NoReturn:
         where = self.store.locate_url(path)

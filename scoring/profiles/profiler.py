@@ -1,7 +1,7 @@
 """Counting the columns of a shard, batch by batch, in a worker."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -94,12 +94,19 @@ class Profiler:
     A column that cannot be counted is reported, and the others are counted.
     """
 
-    def __init__(self, spec: ProfileSpec, *, elapsed_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        spec: ProfileSpec,
+        *,
+        elapsed_s: float = 0.0,
+        now: Callable[[], float] = time.thread_time,
+    ) -> None:
         """Begin to count what the spec says.
 
         Args:
             spec: What is counted.
             elapsed_s: CPU seconds that the shard has taken so far, in whichever thread.
+            now: CPU seconds of the shard and of this thread. Those of other models are not in it.
         """
         self._spec = spec
         self._columns: dict[tuple[Role, str], ColumnProfile] = {}
@@ -123,7 +130,8 @@ class Profiler:
         self._phase = 0
 
         self.cpu_s = 0.0
-        self._last_judged = (0.0, time.thread_time() - elapsed_s)
+        self._now = now
+        self._last_judged = (0.0, now() - elapsed_s)
 
     def add(
         self,
@@ -412,11 +420,11 @@ class Profiler:
         """Count fewer rows if profiling takes more than its share of the worker's time."""
         cpu_s_before, time_before = self._last_judged
         spent_s = self.cpu_s - cpu_s_before
-        elapsed_s = time.thread_time() - time_before
+        elapsed_s = self._now() - time_before
         if spent_s < LEAST_JUDGED_S:
             return
 
-        self._last_judged = (self.cpu_s, time.thread_time())
+        self._last_judged = (self.cpu_s, self._now())
         if spent_s > self._spec.max_share * elapsed_s:
             self.stride = min(self.stride * STRIDE_STEP, MAX_STRIDE)
 

@@ -11,7 +11,7 @@ from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.scratch import ScratchRun, scratch_job
 from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.engine.worker import begun_shards, worker_model
+from nightscore.engine.worker import batch_source, worker_model
 from nightscore.engine.worker.begun_shards import begin_ahead, keep_begun, take_begun
 from nightscore.engine.worker.bin_sampling import Bins, sample_bins
 from nightscore.engine.worker.shard_scoring import score_shard
@@ -56,14 +56,14 @@ def tasks(lake: Lake) -> list[ShardTask]:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The rows of each batch that is read."""
     sizes: list[int] = []
-    original = begun_shards.read_batches
+    original = batch_source.read_batches
 
     def counted(*arguments: Any) -> Iterator[Any]:
         for batch in original(*arguments):
             sizes.append(batch.n_rows)
             yield batch
 
-    monkeypatch.setattr(begun_shards, "read_batches", counted)
+    monkeypatch.setattr(batch_source, "read_batches", counted)
     return sizes
 
 
@@ -150,7 +150,7 @@ def test_a_compiled_model_is_loaded_ahead_if_an_earlier_run_has_compared_it(
 ) -> None:
     task = tasks[0]
     score_shard(task)  # it compares, if nobody has
-    monkeypatch.setattr(worker_model, "_worker_model", type(worker_model._worker_model)())
+    monkeypatch.setattr(worker_model, "_worker_models", type(worker_model._worker_models)())
     made: list[Path] = []
 
     def counted(folder: Path, *others: Any) -> LoadedModel:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore.errors import CorruptFileError, InputChangedError
-from nightscore.inputs import blocks, reader, small_files
+from nightscore.inputs import batch_casts, blocks, reader, small_files
 from nightscore.inputs.batches import Batch
 from nightscore.inputs.reader import read_batches
 from nightscore.schemas.contract import Contract, InputColumn
@@ -179,14 +179,14 @@ def test_a_broken_file_among_small_ones_is_named(files: list[InputFile], tmp_pat
 def test_a_cast_that_fails_for_rows_of_many_files_names_the_file(
     files: list[InputFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cast = reader.FileCasts.cast
+    cast = batch_casts.FileCasts.cast
 
     def fail(casts: Any, rows: pa.Table, stretches: Any) -> Batch:
         if any(stretch.path == files[2].path for stretch in stretches):
             raise pa.ArrowInvalid("no such cast")
         return cast(casts, rows, stretches)
 
-    monkeypatch.setattr(reader.FileCasts, "cast", fail)
+    monkeypatch.setattr(batch_casts.FileCasts, "cast", fail)
     with pytest.raises(CorruptFileError, match=r"02\.parquet"):
         list(read_batches(Store(str(tmp_path)), shard_of(tmp_path, files), CONTRACT, 10_000))
 

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 
 from nightscore.engine.shard import ShardTask
-from nightscore.engine.worker.begun_shards import ScoredBatch, begin_ahead, keep_begun
+from nightscore.engine.worker.begun_shards import begin_ahead, keep_begun
+from nightscore.engine.worker.model_pass import ScoredBatch
 from nightscore.process import limited_address_space
 from nightscore.profiles.profile_spec import (
     ProfiledColumn,

@@ -1,5 +1,7 @@
 """The scored rows of a batch as they are written."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -14,11 +16,24 @@ from nightscore.schemas.contract import REPEATED_TEXT
 
 
 def output_table(
-    task: ShardTask, batch: Batch, outcome: Outcome, schema: pa.Schema, origins: RowOrigins
+    task: ShardTask,
+    batch: Batch,
+    outcome: Outcome,
+    origins: RowOrigins,
+    beside: Mapping[str, pa.ChunkedArray],
 ) -> pa.Table:
-    """Position, keys, passed-through columns and predictions of the rows that were scored."""
+    """Position, keys, passed-through columns and predictions of the rows that were scored.
+
+    Args:
+        task: The shard's task.
+        batch: All rows.
+        outcome: The predictions.
+        origins: Where the rows stand in the input.
+        beside: Further columns of the scored rows, by name: the champion's predictions beside
+            those of a challenger.
+    """
     is_scored = outcome.scored_mask
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {}
+    columns: dict[str, pa.Array | pa.ChunkedArray] = dict(beside)
     if task.contract.has_position:
         columns["source_file"], columns["source_row"] = _position(batch, is_scored, origins)
 
@@ -36,6 +51,7 @@ def output_table(
     columns["model_version"] = repeated(task.model_version, n_rows)
     columns["run_id"] = repeated(task.run_id, n_rows)
 
+    schema = task.contract.output_schema()
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
 

@@ -1,7 +1,8 @@
-"""The model that stays loaded in a worker process."""
+"""The models that stay loaded in a worker process."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,37 +16,62 @@ from nightscore.native.machine_code import has_machine_code
 from nightscore.schemas.model import ModelFacts
 
 
-class _WorkerModel:
-    """The one model of this process; the folder's name is the digest of its content."""
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """Which model is opened, and how; the folder's name is the digest of its content."""
+
+    folder: Path
+    facts: ModelFacts
+    fallback_reason: str
+    is_fresh: bool = False
+
+    @classmethod
+    def of_task(cls, task: ShardTask) -> "_Opening":
+        return cls(task.model_folder, task.facts, task.fallback_reason, task.is_fresh)
+
+    def open(self) -> LoadedModel:
+        return LoadedModel(self.folder, self.facts, self.fallback_reason, self.is_fresh)
+
+
+class _WorkerModels:
+    """The models of this process: that of its shards, and those of the challengers beside it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._key: tuple[Path, ModelFacts, str, bool] | None = None
-        self._model: LoadedModel | None = None
+        self._models: list[tuple[_Opening, LoadedModel]] = []
 
-    def load(
-        self, folder: Path, facts: ModelFacts, fallback_reason: str, *, is_fresh: bool = False
-    ) -> LoadedModel:
-        key = (folder, facts, fallback_reason, is_fresh)
+    def load(self, opening: _Opening, beside: Collection[_Opening] = ()) -> LoadedModel:
+        """A model, which is loaded if it was not. Others go, but for those beside it.
+
+        They go first: more models at once may be more than the memory holds.
+        """
         with self._lock:
-            if self._model is None or self._key != key:
-                self._model = None  # two models at once may be more than the memory holds
-                self._model, self._key = LoadedModel(*key), key
-            return self._model
+            wanted = [opening, *beside]
+            self._models = [loaded for loaded in self._models if loaded[0] in wanted]
+
+            for loaded, model in self._models:
+                if loaded == opening:
+                    return model
+
+            model = opening.open()
+            self._models.append((opening, model))
+            return model
 
 
-_worker_model = _WorkerModel()
+_worker_models = _WorkerModels()
 
 
-def predictor_of(task: ShardTask) -> CheckedPredictor:
-    """The predictor of a task's model, which is loaded if another one was."""
-    model = _worker_model.load(
-        task.model_folder, task.facts, task.fallback_reason, is_fresh=task.is_fresh
-    )
-    types = task.contract.feature_types()
+def predictor_of(task: ShardTask, beside: Sequence[ShardTask] = ()) -> CheckedPredictor:
+    """The predictor of a task's model, which is loaded if it was not.
+
+    Args:
+        task: The task.
+        beside: Tasks whose models stay loaded if they are.
+    """
+    openings = [_Opening.of_task(other) for other in beside]
     return CheckedPredictor(
-        model,
-        types,
+        _worker_models.load(_Opening.of_task(task), openings),
+        task.contract.feature_types(),
         is_unchecked=task.is_unchecked,
         predicts_each_row=task.job.repeated_rows == "each",
     )
@@ -62,7 +88,7 @@ def library_predictor(
         fallback_reason: Why the library predicts.
         types: The type of each feature as the library gets it.
     """
-    model = _worker_model.load(folder, facts, fallback_reason)
+    model = _worker_models.load(_Opening(folder, facts, fallback_reason))
     return Decoded(model.library_predictor(), types)
 
 
@@ -79,7 +105,7 @@ def load_compiled(folder: Path, facts: ModelFacts) -> None:
     cached = CachedForm.for_model(folder, facts)
     is_trusted = cached.checked is not None and not cached.differs
     if is_trusted and cached.n_bytes and has_machine_code(folder.parent):
-        CheckedPredictor(_worker_model.load(folder, facts, ""), {})
+        CheckedPredictor(_worker_models.load(_Opening(folder, facts, "")), {})
 
 
 def make_machine_code(task: ShardTask) -> None:
