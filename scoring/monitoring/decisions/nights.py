@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from nightscore.monitoring.performance.metrics.paired_losses import add_sums
 from nightscore.schemas.comparison import LossSums, PairedRecord
 
 LEAST_ROWS = 30
@@ -53,29 +54,6 @@ def add_pairs(first: PairedRecord, second: PairedRecord) -> PairedRecord:
         only_champion_right=first.only_champion_right + second.only_champion_right,
         only_challenger_right=first.only_challenger_right + second.only_challenger_right,
         notes=tuple(dict.fromkeys((*first.notes, *second.notes))),
-    )
-
-
-def add_sums(first: LossSums, second: LossSums) -> LossSums:
-    """The rows of both.
-
-    Source: T. Chan, G. Golub, R. LeVeque, "Algorithms for Computing the Sample Variance" (1983).
-    """
-    n = first.n + second.n
-    if not n:
-        return first
-
-    share = second.n / n
-
-    gap = second.difference - first.difference
-    variance = (1 - share) * first.variance + share * second.variance
-
-    return LossSums(
-        name=first.name,
-        n=n,
-        champion=first.champion + share * (second.champion - first.champion),
-        difference=first.difference + share * gap,
-        variance=variance + share * (1 - share) * gap**2,
     )
 
 

@@ -59,11 +59,17 @@ def compare_with_champion(
         threshold: Scores above it are decided as positive.
         classes: Names of the classes, of a model of classes.
     """
+    import polars as pl
+
     names = [name for name in frame.columns if name.startswith(CHAMPION_PREFIX)]
     if not names:
         return PairedRecord(notes=(OTHER_OUTPUT,))
 
-    rows = frame.drop_nulls(names).drop_nans([n for n in names if frame[n].dtype.is_float()])
+    numbers = [name for name in (*names, LABEL) if frame[name].dtype.is_float()]
+    rows = frame.drop_nulls(names)
+    if numbers:
+        rows = rows.filter(pl.all_horizontal(pl.col(numbers).is_finite()))
+
     label = rows[LABEL]
 
     if task == "binary":

@@ -1,17 +1,20 @@
 """Compares two models row by row with what came true."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
+from nightscore.monitoring.performance.metrics.means import blocks_of_rows
 from nightscore.monitoring.performance.metrics.paired_areas import paired_areas
 from nightscore.monitoring.performance.metrics.probability import surprise
-from nightscore.monitoring.performance.metrics.ranked_scores import Codes
+from nightscore.monitoring.performance.metrics.ranked_scores import Codes, Labels
 from nightscore.profiles.bins import Floats
 from nightscore.schemas.comparison import LossSums, PairedRecord
 
-Labels = npt.NDArray[np.bool_]
-
 NO_PROBABILITY = "a score is no probability, so the share of wrong decisions is compared"
+Losses = Callable[[slice], tuple[Floats, Floats]]
+"""Gives the champion's and the challenger's losses of some rows."""
 
 
 def compare_binary(
@@ -28,27 +31,31 @@ def compare_binary(
     if not len(label):
         return PairedRecord()
 
-    wrong = [(score > threshold) != label for score in (champion, challenger)]
+    both = champion, challenger
+
+    def of_label(rows: slice) -> list[Floats]:
+        return [np.where(label[rows], score[rows], 1 - score[rows]) for score in both]
+
+    def surprises(rows: slice) -> tuple[Floats, Floats]:
+        first, second = map(surprise, of_label(rows))
+        return first, second
+
+    def squares(rows: slice) -> tuple[Floats, Floats]:
+        first, second = of_label(rows)
+        return np.square(1 - first), np.square(1 - second)
+
     losses: list[LossSums] = []
     notes: tuple[str, ...] = ()
 
-    if all(_is_probability(score) for score in (champion, challenger)):
-        of_label = [np.where(label, score, 1 - score) for score in (champion, challenger)]
-        losses.append(_sums("log_loss", *map(surprise, of_label)))
-        losses.append(_sums("brier", *(np.square(1 - share) for share in of_label)))
+    if all(score.min() >= 0 and score.max() <= 1 for score in both):
+        losses += [_sums("log_loss", surprises, len(label)), _sums("brier", squares, len(label))]
     else:
         notes = (NO_PROBABILITY,)
 
-    losses.append(_sums("error", *(some.astype(np.float64) for some in wrong)))
-
-    return PairedRecord(
-        n=len(label),
-        losses=tuple(losses),
-        only_champion_right=int(np.count_nonzero(~wrong[0] & wrong[1])),
-        only_challenger_right=int(np.count_nonzero(wrong[0] & ~wrong[1])),
-        areas=tuple(paired_areas(champion, challenger, label)),
-        notes=notes,
-    )
+    wrong = [(score > threshold) != label for score in both]
+    pairs = _compare_wrong(wrong[0], wrong[1], losses)
+    areas = tuple(paired_areas(champion, challenger, label))
+    return pairs.model_copy(update={"areas": areas, "notes": notes})
 
 
 def compare_classes(
@@ -70,21 +77,19 @@ def compare_classes(
     if not len(label):
         return PairedRecord()
 
-    wrong = [predicted != label for predicted in (champion, challenger)]
     losses: list[LossSums] = []
 
     if probabilities is not None:
-        of_label = [of_classes[np.arange(len(label)), label] for of_classes in probabilities]
-        losses.append(_sums("log_loss", *map(surprise, of_label)))
+        both = probabilities
 
-    losses.append(_sums("error", *(some.astype(np.float64) for some in wrong)))
+        def surprises(rows: slice) -> tuple[Floats, Floats]:
+            places = np.arange(rows.start, rows.stop), label[rows]
+            first, second = (surprise(of_classes[places]) for of_classes in both)
+            return first, second
 
-    return PairedRecord(
-        n=len(label),
-        losses=tuple(losses),
-        only_champion_right=int(np.count_nonzero(~wrong[0] & wrong[1])),
-        only_challenger_right=int(np.count_nonzero(wrong[0] & ~wrong[1])),
-    )
+        losses.append(_sums("log_loss", surprises, len(label)))
+
+    return _compare_wrong(champion != label, challenger != label, losses)
 
 
 def compare_numbers(champion: Floats, challenger: Floats, label: Floats) -> PairedRecord:
@@ -98,26 +103,73 @@ def compare_numbers(champion: Floats, challenger: Floats, label: Floats) -> Pair
     if not len(label):
         return PairedRecord()
 
-    errors = [predicted - label for predicted in (champion, challenger)]
+    def squares(rows: slice) -> tuple[Floats, Floats]:
+        of_label = label[rows]
+        return np.square(champion[rows] - of_label), np.square(challenger[rows] - of_label)
 
-    losses = (
-        _sums("squared_error", *map(np.square, errors)),
-        _sums("absolute_error", *map(np.abs, errors)),
-    )
+    def sizes(rows: slice) -> tuple[Floats, Floats]:
+        of_label = label[rows]
+        return np.abs(champion[rows] - of_label), np.abs(challenger[rows] - of_label)
 
-    return PairedRecord(n=len(label), losses=losses)
+    squared = _sums("squared_error", squares, len(label))
+    absolute = _sums("absolute_error", sizes, len(label))
+    return PairedRecord(n=len(label), losses=(squared, absolute))
 
 
-def _sums(name: str, champion: Floats, challenger: Floats) -> LossSums:
-    difference = challenger - champion
+def add_sums(first: LossSums, second: LossSums) -> LossSums:
+    """The rows of both.
+
+    Source: T. Chan, G. Golub, R. LeVeque, "Algorithms for Computing the Sample Variance" (1983).
+    """
+    n = first.n + second.n
+    if not n:
+        return first
+
+    share = second.n / n
+
+    gap = second.difference - first.difference
+    variance = (1 - share) * first.variance + share * second.variance
+
     return LossSums(
-        name=name,
-        n=len(difference),
-        champion=float(champion.mean()),
-        difference=float(difference.mean()),
-        variance=float(difference.var()),
+        name=first.name,
+        n=n,
+        champion=first.champion + share * (second.champion - first.champion),
+        difference=first.difference + share * gap,
+        variance=variance + share * (1 - share) * gap**2,
     )
 
 
-def _is_probability(score: Floats) -> bool:
-    return bool(score.min() >= 0 and score.max() <= 1)
+def _compare_wrong(
+    champion: npt.NDArray[np.bool_], challenger: npt.NDArray[np.bool_], losses: list[LossSums]
+) -> PairedRecord:
+    """The record with the rows that are decided wrongly, after other losses."""
+
+    def errors(rows: slice) -> tuple[Floats, Floats]:
+        return champion[rows].astype(np.float64), challenger[rows].astype(np.float64)
+
+    return PairedRecord(
+        n=len(champion),
+        losses=(*losses, _sums("error", errors, len(champion))),
+        only_champion_right=int(np.count_nonzero(~champion & challenger)),
+        only_challenger_right=int(np.count_nonzero(champion & ~challenger)),
+    )
+
+
+def _sums(name: str, losses: Losses, n_rows: int) -> LossSums:
+    """Block by block, so that no column of losses is in memory."""
+    found = LossSums(name=name, n=0, champion=0.0, difference=0.0)
+
+    for rows in blocks_of_rows(n_rows):
+        champion, challenger = losses(rows)
+        difference = challenger - champion
+
+        block = LossSums(
+            name=name,
+            n=len(difference),
+            champion=float(champion.mean()),
+            difference=float(difference.mean()),
+            variance=float(difference.var()),
+        )
+        found = add_sums(found, block)
+
+    return found

@@ -7,6 +7,7 @@ from sklearn import metrics
 
 from nightscore.monitoring.decisions.mcnemar import mcnemar_exact
 from nightscore.monitoring.decisions.nights import add_pairs, group_by_day
+from nightscore.monitoring.performance.metrics import means, paired_areas
 from nightscore.monitoring.performance.metrics.paired_areas import mean_areas
 from nightscore.monitoring.performance.metrics.paired_losses import (
     NO_PROBABILITY,
@@ -130,3 +131,22 @@ def test_areas_of_nights_have_a_mean_and_its_band() -> None:
         mean = found[metric.name]
         assert mean.value == pytest.approx(metric.value)
         assert mean.high - mean.low == pytest.approx((metric.high - metric.low) / 2)
+
+
+def test_blocks_of_rows_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = compare_binary(CHAMPION, CHALLENGER, LABEL, 0.5)
+    monkeypatch.setattr(means, "BLOCK_ROWS", 70)
+    parts = compare_binary(CHAMPION, CHALLENGER, LABEL, 0.5)
+
+    for sums, of_whole in zip(parts.losses, whole.losses, strict=True):
+        assert sums.model_dump(exclude={"name"}) == pytest.approx(
+            of_whole.model_dump(exclude={"name"})
+        )
+
+
+def test_of_many_rows_areas_are_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paired_areas, "MOST_ROWS", 150)
+    areas = compare_binary(CHAMPION, CHALLENGER, LABEL, 0.5).areas
+
+    assert {metric.n for metric in areas} == {134}
+    assert areas[1].value == pytest.approx(metrics.roc_auc_score(LABEL[::3], CHALLENGER[::3]))
