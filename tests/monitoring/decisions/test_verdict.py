@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from nightscore.monitoring.decisions.confidence_sequence import is_refused, log_evidence
 from nightscore.monitoring.decisions.nights import Night
 from nightscore.monitoring.decisions.verdict import compare_nights, nights_to_decide
 from nightscore.monitoring.decisions.wording import describe_details, describe_standing
@@ -101,3 +102,20 @@ def test_details_name_what_decides_and_what_does_not() -> None:
         "only the challenger right: 42 rows; only the champion: 28 "
         "(McNemar p = 0.12; decides nothing)"
     )
+
+
+def test_the_verdict_is_what_the_simulation_counts() -> None:
+    """`better` exactly where the evidence refuses 0, and the mean is below it."""
+    rng = np.random.default_rng(8)
+    verdicts = set()
+
+    for _ in range(25):
+        differences = rng.normal(-0.01, 0.012, int(rng.integers(7, 25)))
+        days, variances = differences, np.full(len(differences), 1e-6 / 499)
+        is_better = bool(is_refused(log_evidence(days, variances))[-1]) and days.mean() < 0
+
+        found = compare_nights("7", "8", nights_of([*differences]))
+        assert (found.verdict == "better") == is_better
+        verdicts.add(found.verdict)
+
+    assert verdicts >= {"better", "undecided"}
