@@ -25,6 +25,7 @@ from nightscore.monitoring.drift.wording import verdict_text
 from nightscore.operations.performance import estimate_performance, recorded_between
 from nightscore.operations.performance_page import read_performance_page
 from nightscore.operations.report import newest_report, read_report, reported_run
+from nightscore.operations.webhooks.route import React, WebhookRoute
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import show_value
 
@@ -46,23 +47,30 @@ SHELL = (
 )
 
 
-def report_pages(folders: Sequence[Path], cache: ModelCache) -> Starlette:
+def report_pages(
+    folders: Sequence[Path], cache: ModelCache, webhooks: WebhookRoute | None = None
+) -> Starlette:
     """The web application. It writes nothing except pages and comparisons that it computes again.
 
     Args:
         folders: Folders of job files; other jobs are not served.
         cache: Models and baselines of this host.
+        webhooks: Receives those of MLflow's registry. None: nobody does.
     """
     pages = _Pages(folders, cache)
-    return Starlette(
-        routes=[
-            Route("/", _explained(pages.index)),
-            Route("/{job}", _explained(pages.partitions)),
-            Route("/{job}/", _explained(pages.partitions)),
-            Route("/{job}/-/performance", _explained(pages.performance)),
-            Route("/{job}/{rest:path}", _explained(pages.report)),
-        ]
-    )
+
+    routes = [
+        Route("/", _explained(pages.index)),
+        Route("/{job}", _explained(pages.partitions)),
+        Route("/{job}/", _explained(pages.partitions)),
+        Route("/{job}/-/performance", _explained(pages.performance)),
+        Route("/{job}/{rest:path}", _explained(pages.report)),
+    ]
+
+    if webhooks is not None:
+        routes.insert(0, webhooks.route)
+
+    return Starlette(routes=routes)
 
 
 class _Pages:
@@ -134,11 +142,15 @@ class _Pages:
         return load_job(name, self._folders)
 
 
-def serve(folders: Sequence[Path], cache: ModelCache, host: str, port: int) -> None:
-    """Serve until the process is interrupted."""
+def serve(
+    folders: Sequence[Path], cache: ModelCache, host: str, port: int, secret: str, react: React
+) -> None:
+    """Serve until the process is interrupted. MLflow's webhooks are refused without a secret."""
     import uvicorn
 
-    uvicorn.run(report_pages(folders, cache), host=host, port=port, log_level="warning")
+    webhooks = WebhookRoute(secret, folders, react)
+    application = report_pages(folders, cache, webhooks)
+    uvicorn.run(application, host=host, port=port, log_level="warning")
 
 
 def _explained(show: Callable[[Request], HTMLResponse]) -> Callable[[Request], HTMLResponse]:

@@ -15,6 +15,7 @@ class MemoryPrefect:
         self.flows: dict[str, str] = {}
         self.deployments: dict[str, dict[str, Any]] = {}
         self.automations: dict[str, dict[str, Any]] = {}
+        self.events: list[dict[str, Any]] = []
         self.workers: list[dict[str, str]] = []
         self.sent: list[tuple[str, str]] = []
         """Requests that change something."""
@@ -50,6 +51,8 @@ class MemoryPrefect:
                 return [
                     a for a in copy.deepcopy([*self.automations.values()]) if a["name"] in names
                 ]
+            case ["POST", "events"]:
+                self.events += body
             case ["POST", "work_pools"]:
                 self.pools[body["name"]] = {"id": next(self._ids), **body}
             case ["POST", "work_pools", pool, "queues"]:

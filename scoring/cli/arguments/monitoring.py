@@ -57,7 +57,8 @@ def pages(
 ) -> None:
     """Serve the reports of all jobs over HTTP, from any store, until you press Ctrl-C.
 
-    Links in Prefect lead to them.
+    Links in Prefect lead to them. With a secret in NIGHTSCORE_WEBHOOK_SECRET, MLflow's webhooks are
+    received, too: they tell at once that a new model version is live.
     """
     from nightscore.cli.commands.pages import pages as execute
 

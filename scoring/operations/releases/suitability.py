@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from nightscore.errors import ReleaseError
 from nightscore.models.registries.protocol import ModelVersion
-from nightscore.models.registries.uris import command_arguments
 from nightscore.operations.checklist import Check
+from nightscore.operations.releases.missing_parts import baseline_command, pin_command
 from nightscore.runs.gates import bound_of_estimate
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.release_entry import BaselineEvidence, EvidenceRecord
@@ -52,10 +52,9 @@ def refusal(job: ScoringJob, candidate: ModelVersion, problems: Sequence[str]) -
 
 def _pin_problems(job: ScoringJob, candidate: ModelVersion) -> Iterator[str]:
     if candidate.digest_tag is None:
-        arguments = command_arguments(candidate.uri, job.registry)
         yield (
             f"pin: nobody has vouched for the bytes of {candidate}; if they are what was trained, "
-            f"`nightscore pin {arguments}`"
+            f"`{pin_command(job, candidate)}`"
         )
 
 
@@ -82,13 +81,9 @@ def _baseline_problems(
     if candidate.baseline_tag is not None or not is_needed:
         return
 
-    command = job.command(
-        "baseline", "--from", "DATA", "--label", "COLUMN", "--model-version", candidate.version
-    )
-
     yield (
         f"baseline: {candidate} has none, so drift and performance could not be watched any more; "
-        f"`{command}` logs one"
+        f"`{baseline_command(job, candidate)}` logs one"
     )
 
 
