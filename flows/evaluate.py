@@ -78,10 +78,12 @@ async def evaluate(
 
     work = functools.partial(evaluate_partitions, spec, datetime.now(UTC), first, last)
     done = await _evaluate(spec, work, timeout_minutes)
+
     judged = await asyncio.to_thread(emit_performance_event, spec, done.records)
     latest = await asyncio.to_thread(latest_evaluations, Workspace(spec), MAX_PARTITIONS)
     decisions = await asyncio.to_thread(standings, spec) if done.challengers else []
     message = evaluation_message(done, judged, decisions)
+
     await _show(spec, latest, message)
     await _show_plot(spec, message, link_to_performance(job))
     await asyncio.to_thread(track_evaluations, done.records, latest, spec.registry)

@@ -255,6 +255,7 @@ class _Session:
         """
         if self._files.files:
             return True
+
         if not self.work.has_evaluations():
             return False
 
@@ -363,6 +364,7 @@ class _Session:
             return
 
         live = self._publisher.live(value)
+
         if live is None or live.run_id != self.work.live[value].run_id:
             raise LabelError(
                 "It was published again while it was evaluated.",

@@ -99,6 +99,7 @@ def _decide(job: ScoringJob, workspace: Workspace, pair: _Pair) -> ComparisonRec
     complete = [record for record in of_pair if record.is_complete]
 
     pairs = [(_day(job, one.partition), one.paired) for one in complete if one.paired is not None]
+
     nights = group_by_day(pairs)
     found = compare_nights(pair.champion, pair.challenger, nights)
 

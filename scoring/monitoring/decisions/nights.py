@@ -30,6 +30,7 @@ def group_by_day(records: Iterable[tuple[str, PairedRecord]]) -> list[Night]:
         records: The day, as a text that sorts by time, and the pairs of one of its partitions.
     """
     by_day: dict[str, PairedRecord] = {}
+
     for day, pairs in records:
         by_day[day] = add_pairs(by_day[day], pairs) if day in by_day else pairs
 

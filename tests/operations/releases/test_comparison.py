@@ -1,14 +1,19 @@
 """What compares two versions on the same rows is evidence for a promotion."""
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 
 from nightscore.cli.release_text import show_evidence
 from nightscore.errors import ReleaseError
+from nightscore.operations.evaluate import evaluate
+from nightscore.operations.standing import standings
 from nightscore.schemas.challenger_jobs import challenger_job
 from nightscore.schemas.comparison import LossSums, PairedRecord
 from tests.operations.releases.conftest import Lab
 from tests.support.evaluations import recorded
+from tests.support.outcomes import NOW, write_labels
 
 CHALLENGER = "models:/delay/2"
 
@@ -83,3 +88,43 @@ def test_nights_of_another_version_are_no_evidence(lab: Lab) -> None:
         lab.promote("3", without_labels=False)
 
     assert "no rows are stored that both version 1 and version 3 have scored" in str(caught.value)
+
+
+def test_a_week_in_the_shadow_and_its_labels_are_enough(lab: Lab) -> None:
+    """Runs with a challenger, labels, an evaluation, and a promotion without the flag."""
+    days = [f"2024-03-{day:02}" for day in range(1, 8)]
+    lab.changes |= {
+        "release": {"challenger": CHALLENGER},
+        "labels": {
+            "uri": f"{lab.lake.root}/labels",
+            "key": ["id"],
+            "partition": {"column": "ds"},
+            "column": "y",
+        },
+    }
+    rng = np.random.default_rng(2)
+    labels = []
+
+    for day in days:
+        a = np.linspace(-1, 1, 40)
+        lab.lake.write(day, pd.DataFrame({"id": range(40), "a": a, "b": [0.5] * 40}))
+        lab.lake.run(lab.job, day)
+        y = 2 * a - 0.5 + rng.normal(0, 0.1, 40)
+        labels.append(pl.DataFrame({"id": range(40), "ds": [day] * 40, "y": y}))
+
+    write_labels(lab.lake, pl.concat(labels))
+    done = evaluate(lab.job, NOW)
+    done.check()
+    assert [record.partition for record in done.challengers["2"].records] == days
+
+    (standing,) = standings(lab.job)
+    assert (standing.champion, standing.challenger, standing.verdict) == ("1", "2", "better")
+    assert (standing.losses[0].name, standing.rows) == ("squared_error", 280)
+
+    lab.promote("2", without_labels=False)
+    evidence = lab.log()[0].entry.evidence
+    assert evidence is not None
+    assert evidence.comparison == standing
+
+    (after,) = standings(lab.job)
+    assert after == standing, "no run has both as champion and challenger since"

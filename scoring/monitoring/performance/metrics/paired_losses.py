@@ -55,6 +55,7 @@ def compare_binary(
     wrong = [(score > threshold) != label for score in both]
     pairs = _compare_wrong(wrong[0], wrong[1], losses)
     areas = tuple(paired_areas(champion, challenger, label))
+
     return pairs.model_copy(update={"areas": areas, "notes": notes})
 
 
@@ -113,6 +114,7 @@ def compare_numbers(champion: Floats, challenger: Floats, label: Floats) -> Pair
 
     squared = _sums("squared_error", squares, len(label))
     absolute = _sums("absolute_error", sizes, len(label))
+
     return PairedRecord(n=len(label), losses=(squared, absolute))
 
 
