@@ -122,7 +122,7 @@ def test_a_week_in_the_shadow_and_its_labels_are_enough(lab: Lab) -> None:
     assert (standing.losses[0].name, standing.rows) == ("squared_error", 280)
 
     lab.promote("2", without_labels=False)
-    evidence = lab.log()[0].entry.evidence
+    evidence = lab.log()[-1].entry.evidence
     assert evidence is not None
     assert evidence.comparison == standing
 
