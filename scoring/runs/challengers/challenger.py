@@ -21,6 +21,7 @@ from nightscore.schemas.challenger import ChallengerRecord
 from nightscore.schemas.contract import Contract, OutputColumn, champion_name
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import ModelFacts
+from nightscore.schemas.model_uri import named_model
 
 
 class Challenger:
@@ -46,6 +47,7 @@ class Challenger:
             now=datetime.now(UTC),
         )
         self.drift_check = DriftCheck(self.execution)
+
         self.is_refused = False
         """It was refused before any row."""
         self.error: BaseException | None = None
@@ -67,8 +69,11 @@ class Challenger:
     def shown(self) -> str:
         """What messages call it."""
         model = self.execution.record.manifest.model
-        version = f"version {model.version}" if model.version else model.uri
-        return f"challenger {self.label} ({version})" if self.label != model.version else version
+        if not model.version:
+            return f"challenger {model.uri}"
+
+        alias = f" (@{self.label})" if self.label != model.version else ""
+        return f"challenger {named_model(model.name, model.version)}{alias}"
 
     def begin(self, champion: Execution) -> None:
         """Write the first record of its run, which belongs to the champion's."""

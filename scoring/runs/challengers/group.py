@@ -64,6 +64,7 @@ class Challengers:
         def settle(challenger: Challenger) -> None:
             self._heartbeats.enter_context(challenger.execution.record.heartbeats())
             challenger.begin(self._champion)
+
             if obstacle is not None:
                 raise obstacle
             settled.append(challenger.settle(self._champion, state))
@@ -96,6 +97,7 @@ class Challengers:
         def prepare(challenger: Challenger) -> None:
             own_tasks = tasks_of(challenger, prepared)
             compile_model(challenger, own_tasks)
+
             spec = profile_spec(challenger, own_tasks)
             prepared[:] = with_profile(challenger, prepared, spec)
 
@@ -124,21 +126,30 @@ class Challengers:
             return champion
 
         plan, n_warnings = self._plan, len(self._champion.record.manifest.warnings)
+
         score_s = champion.measures.stages_s.get("score", 0.0)
 
         def publish(challenger: Challenger) -> None:
             assert plan is not None  # noqa: S101
-            publish_challenger(challenger, plan, score_s)
+            try:
+                publish_challenger(challenger, plan, score_s)
+            finally:
+                challenger.execution.lease.release()
 
         try:
             self._try_each(publish)
-        except KeyboardInterrupt as error:
+        except BaseException as error:
             self.fail(error)
             self._note()
-            raise RunInterrupted(self._amend(champion, n_warnings)) from error
+            amended = self._amend(champion, n_warnings)
+
+            if isinstance(error, KeyboardInterrupt):
+                raise RunInterrupted(amended) from error
+            raise
 
         self._heartbeats.close()
         self._note()
+
         return self._amend(champion, n_warnings)
 
     def published_spaces(self) -> list[Workspace]:
@@ -175,9 +186,9 @@ class Challengers:
 
         what = error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {error}"
         verb = "did not score" if is_refusal else "was not published"
-        note = f"{challenger.shown} {verb}: {what}"
+        note = f"{challenger.shown} {verb}: {what.rstrip('.')}"
         if manifest.location:
-            note += f" `{challenger.execution.job.command('runs')}` says more"
+            note += f"; `{challenger.execution.job.command('runs')}` says more"
         self._warn(note)
 
     def _warn(self, note: str) -> None:
