@@ -278,6 +278,7 @@ class _Estimation:
                 estimated=tuple(metrics),
                 baseline=baseline,
             )
+
             estimated[manifest.run_id] = _with_adjusted(partition, adjusted)
         return estimated
 

@@ -14,6 +14,7 @@ from nightscore.monitoring.performance.estimates.wording import (
     show_number,
     show_share,
 )
+from nightscore.monitoring.performance.partition_spread import spread_of_partitions
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.evaluation import CoverageRecord, EvaluationRecord
 from nightscore.schemas.manifest import Manifest
@@ -74,6 +75,12 @@ class TrackRecord:
     """Estimated minus realised: positive if the estimates promise too much."""
     n_left_out: int = 0
     """Matured partitions that are left out: their labelled rows are a selection by score."""
+    spread: float | None = None
+    """Standard deviation between partitions, beyond what the bands count. Null: too few."""
+    margin: float | None = None
+    """A partition of usual size comes true within so much of its estimate, in 95 of 100 cases."""
+    n_within_margin: int | None = None
+    """Partitions that are within it, each judged by the others."""
 
 
 def recorded_performance(manifest: Manifest) -> PartitionPerformance:
@@ -157,6 +164,8 @@ def track_records(
     records = []
     for name, found in pairs.items():
         errors = [(estimate.value or 0.0) - value for estimate, value in found]
+        spread = spread_of_partitions(found)
+
         records.append(
             TrackRecord(
                 metric=name,
@@ -165,6 +174,9 @@ def track_records(
                 mean_absolute_error=statistics.fmean(map(abs, errors)),
                 mean_error=statistics.fmean(errors),
                 n_left_out=n_left_out[name],
+                spread=spread.deviation if spread else None,
+                margin=spread.margin if spread else None,
+                n_within_margin=spread.n_within if spread else None,
             )
         )
 
@@ -244,6 +256,21 @@ def show_record(record: TrackRecord | None) -> str:
         f"{record.n_within} of {partitions} came true within the "
         f"band; estimates were off by {show_number(record.mean_absolute_error)} on average, "
         f"on balance {show_number(abs(record.mean_error))} {tendency}.{left_out}"
+        f"{_show_spread(record)}"
+    )
+
+
+def _show_spread(record: TrackRecord) -> str:
+    """How much partitions differ beyond their rows. Empty: they are too few to tell."""
+    if record.spread is None or record.margin is None or record.n_within_margin is None:
+        return ""
+    if record.spread == 0:
+        return " The band counts rows only, and partitions differ by no more than that."
+
+    return (
+        " The band counts rows only, and partitions differ by more: expect one within "
+        f"{show_number(record.margin)} of its estimate; {record.n_within_margin} of "
+        f"{record.n_partitions} were, each judged by the others."
     )
 
 

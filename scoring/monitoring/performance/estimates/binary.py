@@ -124,8 +124,10 @@ def _estimate_alike(
         records = []
         for name, number in zip(estimates, of_partition, strict=True):
             why = _why_too_few_rows(name, n_rows) or too_few_labels
+
             known = _record(name, tuple(number), n_rows, notes)
             records.append({"name": name, "n": n_rows, "note": why} if why else known)
+
         yield _RECORDS.validate_python(records)
 
 

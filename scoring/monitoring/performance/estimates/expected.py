@@ -123,6 +123,7 @@ def _estimates(
             "brier": _brier(bins, rows),
         }
         metrics |= _decision_metrics(bins, rows)
+
         if values is not None:
             metrics["value"] = _value(bins, rows, values)
         if has_outcomes:
@@ -288,6 +289,7 @@ def _average_precision(bins: Bins, rows: _Rows, variances: _Open) -> Estimate:
 
     logarithm = np.log((rows_above + in_part + 0.5) / (rows_above + 0.5))
     inverse_rank = np.where(in_part > 0, logarithm / in_part, 1 / (rows_above + 0.5))
+
     below_first = 1 - (rows_above + 1) * inverse_rank
     precision = (positive_above + 1) * inverse_rank + shares * below_first
     value = _sum(positive * precision) / n_positive
