@@ -1,6 +1,8 @@
 """Where the decision between two versions stands, as commands print it."""
 
+import operator
 from collections.abc import Iterator
+from typing import Any
 
 from nightscore.cli.show import out
 from nightscore.monitoring.decisions.wording import describe_details, describe_standing
@@ -14,6 +16,11 @@ def print_standings(job: ScoringJob) -> None:
     for standing in standings(job):
         for line in show_standing(standing):
             out.print(line)
+
+
+def standing_documents(job: ScoringJob) -> list[dict[str, Any]]:
+    """The same for `--json`."""
+    return list(map(operator.methodcaller("model_dump", mode="json"), standings(job)))
 
 
 def show_standing(found: ComparisonRecord) -> Iterator[str]:

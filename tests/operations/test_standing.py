@@ -251,3 +251,10 @@ def test_commands_print_where_the_decision_stands(
 
     build_app()(["performance", str(path)], standalone_mode=False)
     assert "Challenger 8 against 7: undecided after 3 nights" in capsys.readouterr().out
+
+    page = tmp_path / "page.html"
+    build_app()(["performance", str(path), "--json", "-o", str(page)], standalone_mode=False)
+    (standing,) = json.loads(capsys.readouterr().out)["challengers"]
+    assert standing == own["standing"]
+    assert "challenger 8 against 7" in page.read_text()
+    assert "undecided after 3 nights" in page.read_text()

@@ -170,7 +170,9 @@ def evaluate(
 
     The job file says where the labels are. Partitions whose predictions and labels are the same as
     before are left out. A run whose results were replaced can be evaluated while its files are
-    kept; the partition's newest evaluation stays that of what is published.
+    kept; the partition's newest evaluation stays that of what is published. Challengers are
+    compared with the job's model on the same rows: which one is better, or how many more nights it
+    takes to tell.
     """
     from nightscore.cli.commands.evaluate import evaluate_command as execute
 

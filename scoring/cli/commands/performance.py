@@ -9,7 +9,7 @@ from typing import Any
 
 from nightscore.cli.resolve import load_any, model_cache, read_range, read_value
 from nightscore.cli.show import counted, err, out, print_json, print_table, show_count
-from nightscore.cli.standing_text import print_standings
+from nightscore.cli.standing_text import print_standings, standing_documents
 from nightscore.errors import InvalidJobError
 from nightscore.inputs.values import check_value
 from nightscore.monitoring.performance.estimates.wording import (
@@ -63,23 +63,29 @@ def performance(
     else:
         found = performance_known_at(spec, values, as_known_at.replace(tzinfo=UTC))
 
+    # Where decisions stood at another time is in the release log, if they were made.
+    is_now = as_known_at is None
+
     if output:
-        write_page(spec, found, output)
+        write_page(spec, found, output, with_standings=is_now)
 
     if as_json:
-        print_json(_document(found))
+        challengers = standing_documents(spec) if is_now else []
+        print_json(_document(found) | {"challengers": challengers})
     elif partition:
         _print_one(spec, found)
     else:
         _print_several(spec, found)
-        print_standings(spec)
+        if is_now:
+            print_standings(spec)
 
 
-def write_page(spec: ScoringJob, found: Performance, path: Path) -> None:
+def write_page(spec: ScoringJob, found: Performance, path: Path, *, with_standings: bool) -> None:
     """Write the page with plots over time."""
     from nightscore.operations.performance_page import read_performance_page  # draws
 
-    path.write_text(read_performance_page(spec, found), encoding="utf-8")
+    page = read_performance_page(spec, found, with_standings=with_standings)
+    path.write_text(page, encoding="utf-8")
     err.print(f"The page is in {path}")
 
 
