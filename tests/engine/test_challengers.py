@@ -1,6 +1,8 @@
 """Challengers score the champion's batches, and it never learns of what becomes of them."""
 
 import contextlib
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,21 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from nightscore.engine.remote import child
+from nightscore.engine.remote.calls import Call, ModelSource, pack
+from nightscore.engine.remote.missing_models import without_missing
+from nightscore.engine.remote.requirements import process_versions
 from nightscore.engine.shard import ChallengerResult, ShardResult, ShardTask
 from nightscore.engine.worker import challenger_failures, row_isolation
+from nightscore.engine.worker.begun_shards import begin_ahead, keep_begun, take_begun
 from nightscore.engine.worker.challenger_failures import ChallengerEndedError, check_overhead
 from nightscore.engine.worker.shard_scoring import score_shard
-from nightscore.errors import CorruptFileError
+from nightscore.errors import CorruptFileError, ModelNotFoundError
 from nightscore.ledger.layout import parts_store, state_store
+from nightscore.models.cache import ModelCache
+from nightscore.models.pinned import PinnedModel
+from nightscore.models.registries.uris import shared_uri
+from nightscore.profiles.profile_spec import NO_PROFILE
 from tests.support.challengers import (
     DAY,
     MisbehavingModel,
@@ -28,6 +39,7 @@ from tests.support.challengers import (
 )
 from tests.support.lake import Lake
 from tests.support.models import make_frame
+from tests.support.shared import with_machine_code
 
 N_ROWS = 500
 BATCH_ROWS = 200
@@ -266,6 +278,26 @@ def test_a_column_that_only_the_challenger_reads_may_be_damaged(lake: Lake) -> N
     assert "scored without them: A file cannot be decoded" in only(result).failure
 
 
+def test_what_was_scored_ahead_goes_on_with_challengers(lake: Lake) -> None:
+    lake.write(DAY, make_frame(N_ROWS))
+    first, second = champion_of(lake), challenger_of(lake, "hgb_ints")
+    plain = with_challengers(first, replace(second, profile_spec=NO_PROFILE))
+    together = with_challengers(first, second)
+    at_once = score_shard(together)
+
+    with ThreadPoolExecutor(1) as threads:
+        shard, _ = threads.submit(begin_ahead, plain).result()
+    keep_begun([(plain, shard)])
+    assert take_begun(first) is None, "its challengers are others"
+
+    keep_begun([(plain, shard)])
+    ahead = score_shard(together)
+    assert facts_of(ahead) == facts_of(at_once)
+    assert facts_of(complete(only(ahead))) == facts_of(complete(only(at_once)))
+    assert ahead.cpu_s > 0
+    assert only(ahead).cpu_s > 0
+
+
 def test_a_champion_without_memory_is_first_scored_without_challengers(
     lake: Lake, misbehaving: MisbehavingModel
 ) -> None:
@@ -277,6 +309,46 @@ def test_a_champion_without_memory_is_first_scored_without_challengers(
     result = score_shard(with_challengers(first, second))
     assert facts_of(result) == facts_of(alone)
     assert "it was scored without them" in only(result).failure
+
+
+def test_a_node_that_cannot_get_a_challengers_model_scores_without_it(
+    lake: Lake, tmp_path: Path, machine_code: Path
+) -> None:
+    lake.write(DAY, make_frame(N_ROWS))
+    first, second = champion_of(lake), challenger_of(lake, "logistic")
+    together = with_challengers(first, second)
+    alone = score_shard(first)
+
+    node = child._Node(ModelCache(with_machine_code(tmp_path / "node", machine_code)))
+    there, gone = source_of(lake, first), source_of(lake, second)
+    gone = replace(gone, version=replace(gone.version, location=str(tmp_path / "gone")))
+    sources = {first.model_folder: there, second.model_folder: gone}
+    payload = pack(score_shard, [together], sources)
+    reply = node.answer(Call("1", payload, process_versions(), {}), "a worker")
+    result = pickle.loads(reply.content)
+
+    assert facts_of(result) == facts_of(alone)
+    assert "This node of the cluster cannot get the model" in only(result).failure
+
+
+def test_a_node_that_cannot_get_the_champions_model_says_so(lake: Lake, tmp_path: Path) -> None:
+    lake.write(DAY, make_frame(N_ROWS))
+    first, second = champion_of(lake), challenger_of(lake, "logistic")
+    together = with_challengers(first, second)
+    error = ModelNotFoundError("There is no such model.")
+
+    for arguments in ([first.model_folder], [together], [[together], "columns"]):
+        with pytest.raises(ModelNotFoundError):
+            without_missing(arguments, {first.model_folder: error})
+
+    (tasks, text) = without_missing([[together], "columns"], {second.model_folder: error})
+    assert text == "columns"
+    assert tasks[0].challengers[0].end_reason == "There is no such model."
+
+
+def source_of(lake: Lake, task: ShardTask) -> ModelSource:
+    model = PinnedModel.resolve(task.job, lake.cache)
+    return ModelSource(model.version, shared_uri(model.registry), model.cached.digest)
 
 
 def damage(path: Path, column: str) -> None:

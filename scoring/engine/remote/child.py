@@ -65,6 +65,8 @@ class _Node:
     def __init__(self, cache: ModelCache) -> None:
         self._cache = cache
         self._verified: dict[str, Path] = {}
+        self._missing: dict[Path, ScoringError] = {}
+        """Why models of the call cannot be had, by a path at which there is nothing."""
         self._fetch_s = 0.0
 
     def answer(self, call: Call, worker: str) -> Reply:
@@ -83,7 +85,14 @@ class _Node:
         return Reply("done", content, worker=worker, pid=os.getpid())
 
     def _run(self, call: Call) -> Any:
-        function, arguments = unpack(call.payload, self._locate)
+        self._missing = {}
+        function, arguments = unpack(call.payload, self._locate_or_note)
+        if self._missing:
+            # Not imported before versions are compared.
+            from nightscore.engine.remote.missing_models import without_missing
+
+            arguments = without_missing(list(arguments), self._missing)
+
         result = function(*map(self._adapt, arguments))
         if self._fetch_s and hasattr(result, "stages_s"):
             result = replace(result, stages_s={"fetch": self._fetch_s, **result.stages_s})
@@ -118,6 +127,15 @@ class _Node:
         with self._locked("machine-code"):
             if not has_machine_code(self._cache.root):
                 make_machine_code(task)
+
+    def _locate_or_note(self, source: ModelSource) -> Path:
+        """The model in this node's cache, or a path at which there is nothing."""
+        try:
+            return self._locate(source)
+        except ScoringError as error:
+            nowhere = self._cache.root / "missing" / source.digest
+            self._missing[nowhere] = error
+            return nowhere
 
     def _locate(self, source: ModelSource) -> Path:
         """The model in this node's cache.
