@@ -9,6 +9,7 @@ import pytest
 
 from nightscore.operations.evaluate import Evaluation
 from nightscore.operations.judge_evaluations import JudgedEvaluation
+from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.drift import Severity
 from nightscore.schemas.job import ScoringJob
 from tests.support.evaluations import Band, evaluation, recorded
@@ -117,6 +118,14 @@ def test_the_message_of_the_run_says_what_is_worse_than_the_bound() -> None:
     assert evaluation_message(done, found) == (
         "1 partition evaluated, 1 unchanged; realised roc_auc critical: 2024-03-02; "
         "realised roc_auc warning: 2024-03-04"
+    )
+
+    standing = ComparisonRecord(
+        champion="7", challenger="8", verdict="undecided", by="labels", nights=11, more_nights=9
+    )
+    assert evaluation_message(done, (), [standing]) == (
+        "1 partition evaluated, 1 unchanged; "
+        "challenger 8 against 7: undecided after 11 nights, about 9 more nights"
     )
 
 

@@ -37,12 +37,12 @@ def compare_for(lab: Lab, n_nights: int, difference: float) -> None:
         recorded(own, day, (0.7, 0.6, 0.8), model_version="2", paired=paired)
 
 
-def test_a_challenger_that_labels_show_to_be_better_needs_no_flag(lab: Lab) -> None:
-    compare_for(lab, 9, -0.03)
-    lab.promote("2", without_labels=False)
-    assert lab.live == "2"
+def test_a_challenger_that_labels_show_to_be_better_needs_no_flag(any_lab: Lab) -> None:
+    compare_for(any_lab, 9, -0.03)
+    any_lab.promote("2", without_labels=False)
+    assert any_lab.live == "2"
 
-    evidence = lab.log()[0].entry.evidence
+    evidence = any_lab.log()[0].entry.evidence
     assert evidence is not None
     assert evidence.comparison is not None
     assert evidence.comparison.is_better_by_labels
