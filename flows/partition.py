@@ -302,7 +302,7 @@ async def _show_page(name: str, result: PartitionResult) -> None:
 
 
 def _with_model(spec: ScoringJob, model: str | None) -> ScoringJob:
-    return spec.model_copy(update={"model": model}) if model else spec
+    return spec.with_version(model) if model else spec
 
 
 def _is_transient(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:

@@ -17,7 +17,7 @@ class ChallengerRecord(Stored):
     version: str = ""
     digest: str = ""
     """`sha256:` and the digest of its artifacts."""
-    mode: Literal["shadow"] = "shadow"
+    mode: Literal["shadow", "canary"] = "shadow"
     run_id: str = ""
     """Of its own run. Empty: it has none."""
     status: Literal["published", "failed", "refused", "unfinished"]

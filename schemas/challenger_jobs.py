@@ -15,7 +15,7 @@ from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model_uri import label_of
 
 
-def challenger_job(job: ScoringJob, uri: str) -> ScoringJob:
+def challenger_job(job: ScoringJob, uri: str, label: str = "") -> ScoringJob:
     """The job that scores with one of the job's challengers.
 
     It is named `JOB@LABEL`. Its gates only warn: its readers want to know what is wrong with it.
@@ -23,14 +23,16 @@ def challenger_job(job: ScoringJob, uri: str) -> ScoringJob:
     Args:
         job: With the challenger in its section `release`.
         uri: Of the challenger.
+        label: What it is called. Empty: as `label_of` says.
     """
-    label = label_of(uri)
+    label = label or label_of(uri)
     output_uri = f"{job.output.uri.rstrip('/')}.challengers/{label}"
     drift_gate = "off" if job.drift.gate == "off" else "warn"
 
     release = job.release
     if release is not None:
-        release = release.model_copy(update={"challenger": ()})
+        no_challenger = {"challenger": (), "mode": "shadow", "share": None, "by": (), "salt": None}
+        release = release.model_copy(update=no_challenger)
 
     changes: dict[str, Any] = {
         "name": f"{job.name}@{label}",

@@ -28,7 +28,7 @@ from nightscore.schemas.gates import ColumnName, Gates, Percentage, Share
 from nightscore.schemas.labels import Labels, label_problems
 from nightscore.schemas.model_uri import MODEL_URI, MODEL_URI_FORMS, alias_of
 from nightscore.schemas.problem import Problem, ProblemsError
-from nightscore.schemas.release import Release, challenger_problems
+from nightscore.schemas.release import Release, canary_problems, challenger_problems
 from nightscore.schemas.short_forms import (
     SIZE,
     Accepts,
@@ -402,6 +402,7 @@ class ScoringJob(Record):
 
     _given_as: str = PrivateAttr("")
     _champion: "ScoringJob | None" = PrivateAttr(None)
+    _original_model: str | None = PrivateAttr(None)
 
     @property
     def given_as(self) -> str:
@@ -430,6 +431,20 @@ class ScoringJob(Record):
         """
         self._champion = champion
         return self.remember(f"{champion.given_as}@{label}")
+
+    @property
+    def original_model(self) -> str | None:
+        """The model that the job names, if this is a copy for a backfill with one exact version.
+
+        None: it is no copy. Runs of a copy reproduce the arms that a canary had on their dates.
+        """
+        return self._original_model
+
+    def with_version(self, uri: str) -> Self:
+        """A copy that scores with one exact version, as a backfill does."""
+        copy = self.model_copy(update={"model": uri})
+        copy._original_model = self._original_model or self.model
+        return copy
 
     def command(self, verb: str, *arguments: str) -> str:
         """The command line that does something with this job, to be pasted into a shell."""
@@ -487,6 +502,7 @@ class ScoringJob(Record):
             problems += label_problems(self.labels, self.keys.columns, self.output.uri)
         if self.release is not None:
             problems += challenger_problems(self.release, self.model)
+            problems += canary_problems(self.release, self.keys.columns, self.pass_through)
         if problems:
             raise ProblemsError(problems)
         return self

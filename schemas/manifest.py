@@ -6,6 +6,7 @@ from typing import Literal, TypeVar
 from pydantic import Field
 
 from nightscore.schemas.base_record import Stored
+from nightscore.schemas.canary import CanaryRecord
 from nightscore.schemas.challenger import ChallengerRecord
 from nightscore.schemas.drift import Severity
 from nightscore.schemas.job import Policy
@@ -393,6 +394,8 @@ class Manifest(VersionedRecord):
     challengers: tuple[ChallengerRecord, ...] = ()
     """Versions that scored the same rows beside the job's model. Their predictions are in tables of
     their own."""
+    canary: CanaryRecord | None = None
+    """Readers see predictions of two models. Null: of one."""
     champion_run_id: str | None = None
     """Of a challenger's run: the run of the job's own model that it was part of."""
     champion_model: ModelRecord | None = None
@@ -408,6 +411,11 @@ class Manifest(VersionedRecord):
     def result_id(self) -> str:
         """The run whose files readers see after this run."""
         return self.restores or self.run_id
+
+    @property
+    def work(self) -> str:
+        """Fingerprint of the work, whichever arms a canary has. Empty: it has to be done again."""
+        return self.canary.champion_fingerprint if self.canary is not None else self.fingerprint
 
 
 StoredRecord = TypeVar("StoredRecord", bound=VersionedRecord)

@@ -1,20 +1,30 @@
 """How new versions of a job's model go live."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, field_validator
+from pydantic import BeforeValidator, Field, Strict, field_validator
 
 from nightscore.schemas.base_record import Record
-from nightscore.schemas.field_types import Location
-from nightscore.schemas.gates import PositiveNumber
+from nightscore.schemas.field_types import ColumnNames, Location
+from nightscore.schemas.gates import Percentage, PositiveNumber
 from nightscore.schemas.model_uri import LABELLED_FORMS, MODEL_URI, label_of
 from nightscore.schemas.problem import Problem
-from nightscore.schemas.short_forms import Accepts, read_names
+from nightscore.schemas.short_forms import Accepts, read_names, read_percentage
 from nightscore.schemas.uri import check_uri
 
 ModelUri = Annotated[str, Accepts(LABELLED_FORMS)]
+CanaryShare = Annotated[
+    float,
+    Strict(),
+    Field(gt=0.0, le=1.0),
+    BeforeValidator(
+        read_percentage, json_schema_input_type=Annotated[float, Field(gt=0, le=1)] | Percentage
+    ),
+    Accepts("a share above 0 and up to 1, such as 0.05, or 5%"),
+]
+Salt = Annotated[str, Field(min_length=1, max_length=100), Accepts("a text, such as 2026-11")]
 
 
 class Release(Record):
@@ -42,13 +52,34 @@ class Release(Record):
     """Versions that score beside the job's model, such as `models:/flight_delay@challenger`: one,
     or a list. Each is called by its alias, or else by its version: `JOB@challenger` names it in
     commands."""
-    mode: Literal["shadow"] = "shadow"
+    mode: Literal["shadow", "canary"] = "shadow"
     """`shadow`: each challenger scores all rows in the same pass. Its predictions go to a table of
     its own, `<output.uri>.challengers/<alias or version>`, and readers of the job's output see
-    nothing of them."""
+    nothing of them. `canary`: the one challenger scores a share of the keys, and readers see its
+    predictions of these; `model_version` says which."""
+    share: CanaryShare | None = None
+    """Of the keys that the challenger of a canary scores. A greater share has all keys of a smaller
+    one."""
+    by: ColumnNames = ()
+    """Columns whose values decide which model scores a row: keys, or columns of `pass_through`.
+    The same values are always scored by the same model. Empty: the first key."""
+    salt: Salt | None = None
+    """Any text, such as 2026-11. Another salt assigns the keys anew."""
+    hash: Literal["xxh64", "flagd"] = "xxh64"
+    """How keys are assigned: by XXH64, or as flagd's `fractional` does, with `salt` for the flag's
+    key."""
+    on_critical: Literal["stop", "none"] = "stop"
+    """`stop`: a critical finding in the challenger's own run of a canary, by its drift or by
+    `gates.estimated`, ends the canary from the next run on. The release log has that, and only a
+    promotion or another salt starts it again. `none`: it goes on."""
     max_overhead: PositiveNumber = 1.0
     """A challenger that takes longer to predict than this many times the job's own model is ended.
     The job's predictions are published as always."""
+
+    @property
+    def is_canary(self) -> bool:
+        """Whether readers see predictions of the challenger."""
+        return self.mode == "canary" and bool(self.challenger)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -91,3 +122,67 @@ def challenger_problems(release: Release, model: str) -> Iterator[Problem]:
                 f"{n_times} challengers are called {label}: {', '.join(same)}; each has a table of "
                 "this name, so remove one, or give one another alias",
             )
+
+
+def canary_problems(
+    release: Release, keys: Sequence[str], pass_through: Sequence[str]
+) -> Iterator[Problem]:
+    """What is wrong with a job's canary.
+
+    Args:
+        release: The section.
+        keys: The job's key columns.
+        pass_through: Its other columns that go into the output.
+    """
+    if release.mode != "canary":
+        for name in ("share", "by", "salt"):
+            if getattr(release, name):
+                yield Problem(
+                    ("release", name),
+                    f"release.{name} says which rows the challenger of a canary scores, and "
+                    f"release.mode is {release.mode}; remove it, or write mode: canary",
+                    (("release", "mode"),),
+                )
+        return
+
+    if len(release.challenger) != 1:
+        yield Problem(
+            ("release", "challenger"),
+            f"a canary has exactly one challenger, and {len(release.challenger)} are named; name "
+            "one, or write mode: shadow",
+            (("release", "mode"),),
+        )
+
+    needed = {"share": "such as share: 5%", "salt": "any text, such as salt: 2026-11"}
+    for name, example in needed.items():
+        if getattr(release, name) is None:
+            yield Problem(
+                ("release", name), f"a canary needs release.{name}; add it, {example}", ()
+            )
+
+    yield from _by_problems(release, keys, pass_through)
+
+
+def _by_problems(
+    release: Release, keys: Sequence[str], pass_through: Sequence[str]
+) -> Iterator[Problem]:
+    """What is wrong with the columns that rows are assigned by."""
+    path = ("release", "by")
+    unknown = [name for name in release.by if name not in (*keys, *pass_through)]
+
+    if unknown:
+        yield Problem(
+            path,
+            f"rows are assigned by {', '.join(unknown)}, which readers could not see; add it to "
+            "keys or pass_through",
+            (("keys",), ("pass_through",)),
+        )
+    if not release.by and not keys:
+        yield Problem(
+            path,
+            "the job has no keys, so rows cannot be assigned by them; name columns of pass_through "
+            "as release.by, or add keys",
+            (("keys",),),
+        )
+    if release.hash == "flagd" and len(release.by) > 1:
+        yield Problem(path, "flagd assigns by one key; name one column, or write hash: xxh64", ())

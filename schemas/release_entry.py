@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Literal
 
 from nightscore.schemas.base_record import Stored
+from nightscore.schemas.canary import CanaryRecord
 from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.manifest import VersionedRecord
 from nightscore.schemas.performance import MetricRecord
@@ -122,6 +123,30 @@ class ReleaseEntry(VersionedRecord):
     """All known jobs that the alias moves."""
     evidence: EvidenceRecord | None = None
     diff: ModelDiffRecord | None = None
+
+
+class CanaryEntry(VersionedRecord):
+    """A canary of a job began, or ended. It is never changed."""
+
+    number: int
+    """Counts the job's entries from 1."""
+    kind: Literal["started", "stopped", "ended"]
+    """`started`: a run was the first one with these arms. `stopped`: a critical finding ended it,
+    and only a promotion or another salt starts it again. `ended`: the job names no canary any
+    more."""
+    job: str
+    canary: CanaryRecord
+    """Version and arms."""
+    by: str
+    """Who: user and host, or a flow run."""
+    at: datetime
+    """In UTC."""
+    engine: str
+    """Version of nightscore."""
+    run_id: str = ""
+    """Of the run that began or ended it."""
+    why: str = ""
+    """Why it was stopped."""
 
 
 class OutcomeRecord(VersionedRecord):

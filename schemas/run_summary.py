@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from nightscore.schemas.base_record import Stored
+from nightscore.schemas.canary import CanaryRecord
 from nightscore.schemas.manifest import ErrorRecord, Status
 
 DIGEST_BYTES = 16
@@ -32,6 +33,7 @@ class RunSummary(Stored):
     partition_key: str
     partition: str | None
     fingerprint: str = ""
+    canary: CanaryRecord | None = None
     restores: str | None = None
     replays: str | None = None
     replaces: str | None = None
@@ -56,6 +58,11 @@ class RunSummary(Stored):
     def result_id(self) -> str:
         """The run whose files readers see after this run."""
         return self.restores or self.run_id
+
+    @property
+    def work(self) -> str:
+        """Fingerprint of the work, whichever arms a canary has."""
+        return self.canary.champion_fingerprint if self.canary is not None else self.fingerprint
 
 
 def digest_inputs(files: Iterable[_ListedFile]) -> str:

@@ -15,7 +15,7 @@ the salt: MurmurHash3 (x86, 32 bits, seed 0) of the salt and the key is below sh
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from nightscore.arrow.murmur3 import murmur3_32
 from nightscore.arrow.row_hashes import BLOCK_ROWS, Column, hash_texts, row_hashes
 from nightscore.arrow.xxh64 import Bytes, Hashes, hash_bytes
+from nightscore.schemas.canary import CanaryRecord
 
 Arm = npt.NDArray[np.bool_]
 HashName: TypeAlias = Literal["xxh64", "flagd"]
@@ -42,6 +43,11 @@ class Assignment:
     share: float
     """Of the keys, 0 to 1, that the challenger scores."""
     hash: HashName = "xxh64"
+
+    @classmethod
+    def of(cls, canary: CanaryRecord) -> Self:
+        """The rule by which a recorded canary assigns its rows."""
+        return cls(by=canary.by, salt=canary.salt, share=canary.share, hash=canary.hash)
 
     def arm(self, rows: pa.Table) -> Arm:
         """Which rows are the challenger's, shape (n,).

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from nightscore.arrow.assignment import Assignment
 from nightscore.outputs.writer import WrittenPart
 from nightscore.profiles.profile_spec import NO_PROFILE, ProfileSpec
 from nightscore.schemas.contract import Contract
@@ -65,6 +66,9 @@ class ShardTask:
     """For each challenger a task of its own for the same shard: with its job, run, model, contract
     and profile. Batches are read once for all of them, so that `shard`, `batch_rows` and
     `memory_bytes` are the champion's."""
+    assignment: Assignment | None = None
+    """Of a canary's challenger: which rows it scores. Readers see its predictions of them, in place
+    of the champion's. None: it scores all rows, and readers see none of it."""
     max_overhead: float = 1.0
     """What a challenger's predictions may take of the champion's wall seconds for the shard, as a
     multiple. A slower one ends."""
@@ -81,6 +85,11 @@ class ShardTask:
     def part_attempt(self) -> int:
         """Number of the attempt in the names of its files."""
         return self.first_attempt + self.attempt
+
+    @property
+    def has_canary(self) -> bool:
+        """Whether the part has predictions of a challenger in place of some of the champion's."""
+        return any(challenger.assignment is not None for challenger in self.challengers)
 
     @property
     def is_first_try(self) -> bool:
@@ -163,6 +172,8 @@ class ChallengerResult:
     """What its predictions took of them."""
     n_refused_alone: int = 0
     """Rows that the champion has scored and the challenger has refused."""
+    n_published: int = 0
+    """Of a canary: rows of the champion's part that have the challenger's predictions."""
     difference: str = ""
     """Counts of the difference between both; empty: nobody has counted."""
 

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from nightscore.arrow.arrays import from_numpy
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
@@ -15,6 +17,22 @@ class Stretch:
     path: str
     first_row: int
     n_rows: int
+    rows: npt.NDArray[np.int64] | None = None
+    """Their numbers in the file, where rows between them were left out. None: they are
+    consecutive."""
+
+    @property
+    def positions(self) -> npt.NDArray[np.int64]:
+        """The numbers of the rows in the file."""
+        if self.rows is not None:
+            return self.rows
+        return np.arange(self.first_row, self.first_row + self.n_rows)
+
+    def only(self, wanted: npt.NDArray[np.bool_]) -> "Stretch":
+        """Some of the rows, in their order."""
+        rows = self.positions[wanted]
+        first_row = int(rows[0]) if len(rows) else self.first_row
+        return Stretch(self.path, first_row, len(rows), rows)
 
     def cut(self, n_rows: int) -> "tuple[Stretch, Stretch]":
         """The first rows, and the others."""
@@ -73,6 +91,28 @@ class Batch:
     def n_rows(self) -> int:
         """Rows of all stretches."""
         return sum(stretch.n_rows for stretch in self.stretches)
+
+    def only(self, wanted: npt.NDArray[np.bool_]) -> "Batch":
+        """Some of the rows, in their order: as if the others had not been read.
+
+        Args:
+            wanted: Which, shape (n,).
+        """
+        ends = np.cumsum([stretch.n_rows for stretch in self.stretches])
+        parts = np.split(wanted, ends[:-1])
+
+        stretches = []
+        for stretch, part in zip(self.stretches, parts, strict=True):
+            if part.any():
+                stretches.append(stretch.only(part))
+
+        return Batch(
+            self.features.filter(from_numpy(wanted)),
+            self.passthrough.filter(from_numpy(wanted)),
+            tuple(stretches),
+            {name: rows[wanted] for name, rows in self.changed.items()},
+            self.is_last,
+        )
 
 
 def join_batches(batches: Sequence[Batch]) -> Batch:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+from nightscore.schemas.canary import CanaryRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import Partition
 
@@ -14,9 +15,23 @@ _ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
 
 
 def fingerprint(
-    job: ScoringJob, partition: Partition, model_name: str, version: str, digest: str
+    job: ScoringJob,
+    partition: Partition,
+    model_name: str,
+    version: str,
+    digest: str,
+    canary: CanaryRecord | None = None,
 ) -> str:
-    """sha256 over everything that decides the predictions: same fingerprint, nothing to do."""
+    """sha256 over everything that decides the predictions: same fingerprint, nothing to do.
+
+    Args:
+        job: The job.
+        partition: Its input.
+        model_name: Of the registered model.
+        version: Of the job's own model.
+        digest: Of its artifacts.
+        canary: Whose predictions readers see of some rows. None: there is none.
+    """
     parts = {
         "engine": ENGINE_VERSION,
         "partition": [partition.key, partition.value],
@@ -28,6 +43,7 @@ def fingerprint(
         "predict": job.predict,
         **({"policy": policy} if (policy := job.policy.model_dump(exclude_defaults=True)) else {}),
         "format": job.output.format,
+        **({"canary": canary.assigned} if canary is not None else {}),
     }
     text = _ENCODER.encode(parts)
 

@@ -233,7 +233,7 @@ def find_undecided(runs: Iterable[AnyRun], fingerprint: str) -> AnyRun | None:
     """
     for run in runs:
         is_scoring = not run.replays and not run.restores
-        if not is_scoring or run.fingerprint != fingerprint:
+        if not is_scoring or run.work != fingerprint:
             continue
         if run.status == "published":
             return None

@@ -4,6 +4,7 @@
         00000001.json           an entry: from which version to which, who, why, on what grounds
         00000001.outcome.json   whether the alias was moved, or the entry was abandoned
         jobs/<job>.json         the jobs that use the alias
+        canaries/<job>/00000001.json    when a job's canary began or ended, with its arms
 
 MLflow moves an alias whatever it means by then, and keeps no history. So the log is the lock, too:
 an entry is created on the condition that there is none of its number, and nobody begins another one
@@ -77,6 +78,10 @@ class ReleaseLog:
     def place(self) -> str:
         """Its absolute URL, by which all jobs must mean the same log."""
         return self._root.locate_url(self._prefix)
+
+    def canaries(self, job: str) -> tuple[Store, str]:
+        """Where the canaries of a job are logged: the store, and the folder in it."""
+        return self._root, f"{self._prefix}/canaries/{quote(job, safe='')}"
 
     def read(self) -> list[Release]:
         """All entries, the oldest first.

@@ -37,6 +37,7 @@ def summarize(manifest: Manifest) -> RunSummary:
         partition_key=manifest.partition_key,
         partition=manifest.partition,
         fingerprint=manifest.fingerprint,
+        canary=manifest.canary,
         restores=manifest.restores,
         replays=manifest.replays,
         replaces=manifest.replaces,

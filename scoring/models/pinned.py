@@ -12,6 +12,7 @@ from nightscore.models.mlmodel import MlModel, read_mlmodel
 from nightscore.models.model_versions import fetch, recall, remember, resolve
 from nightscore.models.registries.protocol import ModelVersion
 from nightscore.models.trust import check_trust, naming_model
+from nightscore.schemas.canary import CanaryRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import ModelRecord
 from nightscore.schemas.model import ModelFacts
@@ -86,10 +87,12 @@ class PinnedModel:
         """
         return self.cached.is_pinned or self.version.is_logged_model
 
-    def fingerprint(self, job: ScoringJob, partition: Partition) -> str:
-        """The fingerprint of scoring a partition with this model."""
+    def fingerprint(
+        self, job: ScoringJob, partition: Partition, canary: CanaryRecord | None = None
+    ) -> str:
+        """The fingerprint of scoring a partition with this model, and some rows with another."""
         name, version = self.version.name, self.version.version
-        return fingerprint(job, partition, name, version, self.cached.digest)
+        return fingerprint(job, partition, name, version, self.cached.digest, canary)
 
     def record(self, job: ScoringJob, facts: ModelFacts | None = None) -> ModelRecord:
         """The manifest's record of this model."""

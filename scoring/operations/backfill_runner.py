@@ -169,7 +169,7 @@ class _Backfill:
         turn: Turn | None = None,
     ) -> Manifest:
         """Run one item; later partitions are compared again at the end of the backfill."""
-        job = self.job.model_copy(update={"model": item.model})
+        job = self.job.with_version(item.model)
         return run(
             job,
             parse_value(item.value),

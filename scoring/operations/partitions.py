@@ -16,6 +16,7 @@ from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import show_gone
 from nightscore.process import rare_collection
 from nightscore.runs.owner import is_owner
+from nightscore.schemas.canary import CanaryRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import GateRecord, Manifest
 from nightscore.schemas.model_uri import named_model
@@ -44,6 +45,8 @@ class PartitionStatus:
     """Predictions that readers see."""
     model_version: str | None
     last_error: str | None = None
+    canary: CanaryRecord | None = None
+    """Predictions that readers see are of two models. None: they are of one."""
 
 
 @rare_collection()
@@ -130,7 +133,7 @@ class _View:
     @property
     def is_current(self) -> bool:
         """Whether readers see what a run would publish now."""
-        return self.standing is not None and self.standing.fingerprint == self.fingerprint
+        return self.standing is not None and self.standing.work == self.fingerprint
 
     def record(self, run: RunSummary) -> Manifest | None:
         """The whole record of a run. None if it cannot be read any more."""
@@ -168,6 +171,7 @@ def _status(value: str | None, view: _View) -> PartitionStatus:
         rows=standing.rows_scored if standing and not view.gone else None,
         model_version=standing.model_version if standing else None,
         last_error=failed.error.message if failed and failed.error else None,
+        canary=standing.canary if standing else None,
     )
 
 

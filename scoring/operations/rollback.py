@@ -22,6 +22,7 @@ from nightscore.monitoring.drift.recompare_runs import compare_later
 from nightscore.outputs.publish import open_publisher, republication
 from nightscore.outputs.publisher import Publisher
 from nightscore.process import installed_version
+from nightscore.schemas.canary import CanaryRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.model_uri import exact_uri, named_model
@@ -251,6 +252,7 @@ def roll_back(
     """
     workspace = Workspace(job)
     record = RunRecord(workspace, value, now, installed_version("nightscore"))
+    fingerprint, canary = _current_work(workspace, value, target, cache)
     record.update(
         restores=target.run_id,
         model=target.model,
@@ -258,7 +260,8 @@ def roll_back(
         in_order=target.in_order,
         counts=target.counts,
         quarantine=target.quarantine,
-        fingerprint=_current_fingerprint(workspace, value, cache),
+        fingerprint=fingerprint,
+        canary=canary,
     )
 
     publisher = open_publisher(workspace)
@@ -312,11 +315,23 @@ def _restore(
     return record.end_published()
 
 
-def _current_fingerprint(workspace: Workspace, value: str | None, cache: ModelCache) -> str:
-    """The fingerprint of a run now. Empty if nobody can say: a later run then scores again."""
+def _current_work(
+    workspace: Workspace, value: str | None, target: Manifest, cache: ModelCache
+) -> tuple[str, CanaryRecord | None]:
+    """The fingerprint of a run now, with the arms that are restored, and their record.
+
+    The fingerprint is empty if nobody can say: a later run then scores again.
+    """
+    canary, job = target.canary, workspace.job
     try:
-        job = workspace.job
         partition, _ = find_partition(workspace, value)
-        return PinnedModel.resolve(job, cache).fingerprint(job, partition)
+        model = PinnedModel.resolve(job, cache)
     except ScoringError:
-        return ""
+        return "", canary and canary.model_copy(update={"champion_fingerprint": ""})
+
+    alone = model.fingerprint(job, partition)
+    if canary is None:
+        return alone, None
+
+    canary = canary.model_copy(update={"champion_fingerprint": alone})
+    return model.fingerprint(job, partition, canary), canary

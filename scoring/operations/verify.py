@@ -22,8 +22,9 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.verify_sample import Finding, Sample, SampleRequest, score_sample
 from nightscore.outputs.publish import open_publisher
+from nightscore.schemas.canary import CanaryRecord
 from nightscore.schemas.job import ScoringJob
-from nightscore.schemas.manifest import FileRecord, Manifest
+from nightscore.schemas.manifest import FileRecord, Manifest, ModelRecord
 from nightscore.schemas.model_uri import exact_uri
 from nightscore.schemas.partition import Partition, show_value
 from nightscore.storage.store import Store
@@ -92,14 +93,22 @@ def verify(
         *_check_files(workspace.state, quarantined),
     ]
     partition, changed_inputs = _check_inputs(workspace, value, manifest)
-    model, changed_model = _check_model(job, manifest, cache)
+    model, changed_model = _check_model(job, manifest.model, cache)
+    challenger, canary = None, manifest.canary
+    if canary is not None:
+        challenger, changed = _check_model(job, canary, cache)
+        changed_model += changed
+
     findings = [*damaged, *changed_inputs, *changed_model, *_check_libraries(manifest)]
 
     sample = Sample(0, ())
 
     is_comparable = not damaged and manifest.in_order
+    if canary is not None and challenger is None:
+        is_comparable = False
+
     if partition is not None and model is not None and is_comparable:
-        request = SampleRequest(model, partition, manifest, sample_rows, seed)
+        request = SampleRequest(model, partition, manifest, sample_rows, seed, challenger)
         sample = score_sample(workspace, request, pool, cache)
 
     return Verification(
@@ -167,10 +176,9 @@ def _show_file(size_bytes: int, version: str) -> str:
 
 
 def _check_model(
-    job: ScoringJob, manifest: Manifest, cache: ModelCache
+    job: ScoringJob, recorded: ModelRecord | CanaryRecord, cache: ModelCache
 ) -> tuple[PinnedModel | None, list[Finding]]:
-    """The model of the record, if it is still what it was, and how it differs if not."""
-    recorded = manifest.model
+    """A model of the record, if it is still what it was, and how it differs if not."""
     uri = exact_uri(recorded.name, recorded.version)
     try:
         model = PinnedModel.resolve(job.model_copy(update={"model": uri}), cache)

@@ -1,9 +1,10 @@
 """Scores a sample of a published partition again, and compares it bit for bit."""
 
+import math
 import random
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -12,11 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nightscore.arrow.assignment import Assignment
 from nightscore.arrow.parsing.files import read_tables
 from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.pool import Pool
 from nightscore.engine.scratch import ScratchRun, scratch_job
+from nightscore.engine.shard import ShardTask
 from nightscore.engine.worker.padding import PAD_ROWS
 from nightscore.engine.worker.shard_scoring import score_shard
 from nightscore.inputs.footers import Footer, read_footers
@@ -26,7 +29,7 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel, model_seconds
 from nightscore.outputs.quarantine import read_origin
 from nightscore.schemas.contract import Contract
-from nightscore.schemas.job import Workers
+from nightscore.schemas.job import ScoringJob, Workers
 from nightscore.schemas.manifest import FileRecord, Manifest
 from nightscore.schemas.partition import Partition, Piece, Shard
 from nightscore.storage.store import Store
@@ -44,6 +47,7 @@ Places = npt.NDArray[np.int64]
 
 READ_ROWS = 65_536
 VERIFY_RUN = "verify"
+ARM_RUN = "verify-arm"
 RUN_ID = "run_id"
 
 
@@ -69,6 +73,8 @@ class SampleRequest:
     """Least number of rows."""
     seed: int
     """Decides where the sample begins."""
+    challenger: PinnedModel | None = None
+    """Of a canary: it scores its arm again. None: there was no canary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,8 @@ class _Rescored:
     quarantined: Places
     first_rows: Mapping[str, int]
     """First row of each input file in the partition."""
+    failures: Sequence[str] = ()
+    """Why a canary's challenger could not score its arm again; none: it has."""
 
     @property
     def where(self) -> str:
@@ -113,6 +121,9 @@ def score_sample(
     rescored = _score_again(workspace, request, pool, cache)
     if rescored is None:
         return Sample(0, ())
+
+    if rescored.failures:
+        return _differs(rescored, "the challenger scores its arm", rescored.failures[0])
 
     manifest, shard, first_row = request.manifest, rescored.shard, rescored.first_row
     quarantined = _quarantined_rows(workspace.state, manifest.quarantine.files, rescored.first_rows)
@@ -171,9 +182,14 @@ def _score_again(
         scratch_run = ScratchRun(scratch.job, VERIFY_RUN, model, facts)
         (task,) = scratch_run.tasks(plan, contract, [shard], is_fresh=True)
         timeout_s = model_seconds(job) + job.limits.shard_s
-        result = pool.call(score_shard, task, timeout_s=timeout_s)
+        if request.challenger is not None:
+            arm_task = _arm_task(scratch.job, request, task, pool, cache)
+            task = replace(task, challengers=(arm_task,), max_overhead=math.inf)
 
-        names = [*(column.name for column in contract.predictions), RUN_ID]
+        result = pool.call(score_shard, task, timeout_s=timeout_s)
+        failures = [one.failure for one in result.challengers if one.failure]
+
+        names = _compared_names(contract)
         batches = read_tables(scratch.state, result.part.file.path, names, READ_ROWS)
 
         return _Rescored(
@@ -183,7 +199,37 @@ def _score_again(
             _concat(batches, contract, names),
             _quarantined_rows(scratch.state, result.quarantine_files, first_rows),
             first_rows,
+            failures,
         )
+
+
+def _compared_names(contract: Contract) -> list[str]:
+    """Columns that are compared, and the run that decides which rows are."""
+    return [*(column.name for column in contract.predictions), "model_version", RUN_ID]
+
+
+def _arm_task(
+    job: ScoringJob, request: SampleRequest, champion: ShardTask, pool: Pool, cache: ModelCache
+) -> ShardTask:
+    """The task of a canary's challenger for the shard of the champion's task."""
+    canary, model = request.manifest.canary, request.challenger
+    assert canary is not None and model is not None  # noqa: S101
+    engine = "library" if canary.engine == "library" else "auto"
+    job = job.model_copy(update={"model": model.version.uri, "engine": engine})
+
+    facts = learn_facts(model, cache, pool)
+    workers = PlannedWorkers(pool.capacity, pool)
+    plan, contract = plan_partition(job, model, facts, request.partition, workers)
+    scratch_run = ScratchRun(job, ARM_RUN, model, facts)
+    (task,) = scratch_run.tasks(plan, contract, [champion.shard], is_fresh=True)
+
+    return replace(
+        task,
+        batch_rows=champion.batch_rows,
+        prefetch_bytes=champion.prefetch_bytes,
+        in_threads=champion.in_threads,
+        assignment=Assignment.of(canary),
+    )
 
 
 def _differs(rescored: _Rescored, expected: str, found: str) -> Sample:
@@ -266,7 +312,10 @@ def _quarantined_rows(
 
 
 def _runs_with_the_model(workspace: Workspace, manifest: Manifest, published: pa.Table) -> pa.Array:
-    """The runs that rows come from, with the manifest's model. A replay may have another."""
+    """The runs that rows come from, with the manifest's model. A replay may have another.
+
+    Of a canary, a replay has scored its rows by the job's own model, whichever arm they are of.
+    """
     folder = workspace.folder(manifest.partition)
     records: list[Manifest | None] = [manifest]
     for run_id in pc.unique(published.column(RUN_ID)).to_pylist():
@@ -274,15 +323,18 @@ def _runs_with_the_model(workspace: Workspace, manifest: Manifest, published: pa
             records.append(find_manifest(workspace.state, folder, run_id))
 
     digest = manifest.model.digest
-    run_ids = [record.run_id for record in records if record and record.model.digest == digest]
-    return pa.array(run_ids, pa.string())
+    alike = [record for record in records if record and record.model.digest == digest]
+    if manifest.canary is not None:
+        alike = [record for record in alike if not record.replays]
+
+    return pa.array([record.run_id for record in alike], pa.string())
 
 
 def _published_rows(
     workspace: Workspace, manifest: Manifest, contract: Contract, start: int, n_rows: int
 ) -> pa.Table:
     """Predictions and run id of neighbouring published rows, by their place in the output."""
-    names = [*(column.name for column in contract.predictions), RUN_ID]
+    names = _compared_names(contract)
     end = start + n_rows
     parts: list[pa.Table] = []
     file_start = 0

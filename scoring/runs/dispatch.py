@@ -42,11 +42,28 @@ class Challengers(Protocol):
         """Take their results from those of the run, once all shards are finished."""
         ...
 
+    @property
+    def has_ended_canary(self) -> bool:
+        """Readers were to see rows of one, which does not score any more."""
+        ...
+
+    def discard_mixed(self, plan: RunPlan) -> tuple[RunPlan, set[int]]:
+        """Remove the parts that have rows of it.
+
+        Returns:
+            The plan without it, and the numbers of the shards that are to be scored again.
+        """
+        ...
+
 
 def score_shards(
     execution: Execution, plan: RunPlan, challengers: Challengers | None = None
-) -> None:
-    """Have the workers score the shards that no earlier attempt has finished."""
+) -> RunPlan:
+    """Have the workers score the shards that no earlier attempt has finished.
+
+    Returns:
+        The plan. If a canary has ended, it is that of the job's own model alone.
+    """
     with execution.record.stage("score"):
         tasks = make_tasks(execution, plan)
         execution.emit(_planned(execution, plan))
@@ -78,6 +95,13 @@ def score_shards(
 
         if challengers is not None:
             challengers.collect()
+            if challengers.has_ended_canary:
+                plan, mixed = challengers.discard_mixed(plan)
+                _rescore_alone(
+                    execution, plan, [task for task in tasks if task.shard.index in mixed]
+                )
+
+    return plan
 
 
 @contextlib.contextmanager
@@ -159,6 +183,12 @@ def _score(
 
     timeout_s = execution.job.limits.shard_s
     return execution.pool.score(tasks, plan.shards.memory.n_workers, timeout_s, emit_lost)
+
+
+def _rescore_alone(execution: Execution, plan: RunPlan, tasks: Sequence[ShardTask]) -> None:
+    """Score shards again without challengers."""
+    alone = [replace(task, challengers=(), in_threads=False) for task in tasks]
+    execution.results.scored += _score(execution, plan, alone)
 
 
 def _rescore_by_library(execution: Execution, plan: RunPlan, tasks: Sequence[ShardTask]) -> None:

@@ -84,7 +84,7 @@ def look_up_partition(execution: Execution, model: PinnedModel) -> PartitionStat
 def find_earlier_answer(execution: Execution, state: PartitionState) -> Manifest | None:
     """The run that makes this one unnecessary: it published the same, or it waits for a review."""
     standing = state.standing
-    if standing is not None and standing.fingerprint == state.fingerprint:
+    if standing is not None and standing.work == state.fingerprint:
         gone = state.publisher.gone([state.live] if state.live else [])
         if not gone:
             return standing.model_copy(update={"status": "unchanged"})

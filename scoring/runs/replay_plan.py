@@ -87,10 +87,13 @@ def plan_replay(execution: Execution, base: Manifest, *, allow_new_model: bool) 
         published = publisher.find_results(base)
 
         quarantined = _find_quarantined(execution.workspace, base)
-        first_rows, fingerprint = _look_at_input(execution.workspace, base, model)
+        first_rows, alone = _look_at_input(execution.workspace, base, model)
+        # Rows that come back are the job's own model's: no run would score them so.
+        fingerprint = alone if base.canary is None else ""
 
         record.update(
             fingerprint=fingerprint,
+            canary=base.canary and base.canary.model_copy(update={"champion_fingerprint": alone}),
             inputs=base.inputs,
             in_order=base.in_order and first_rows is not None,
             libraries=library_versions(),
@@ -253,7 +256,7 @@ def _would_score_alike(
         return False
 
     base_job = job.model_copy(update={"policy": base.policy})
-    is_same_work = base.fingerprint == model.fingerprint(base_job, partition)
+    is_same_work = base.work == model.fingerprint(base_job, partition)
     return is_same_work and let_pass(base.policy) <= let_pass(job.policy)
 
 

@@ -135,7 +135,7 @@ def _score(execution: Execution, model: PinnedModel, state: PartitionState, turn
     from nightscore.runs.run_plan import plan_run
 
     check_owner(execution.job, state.standing)
-    challengers = _begin_challengers(execution)
+    challengers, state = _begin_challengers(execution, model, state)
     plan = plan_run(execution, model, state, challengers)
     turn.note_plan()
 
@@ -143,22 +143,28 @@ def _score(execution: Execution, model: PinnedModel, state: PartitionState, turn
         turn.take_workers()
 
     start_daemon("imports", _import_last_steps)  # while the workers score
-    score_shards(execution, plan, challengers)
+    plan = score_shards(execution, plan, challengers)
 
     return _publish(execution, plan, turn)
 
 
-def _begin_challengers(execution: Execution) -> "Challengers | None":
-    """The versions that score beside the job's own model. None: the job names none."""
-    if execution.job.release is None or not execution.job.release.challenger:
-        return None
+def _begin_challengers(
+    execution: Execution, model: PinnedModel, state: PartitionState
+) -> "tuple[Challengers | None, PartitionState]":
+    """The versions that score beside the job's own model; None: there are none.
 
-    from nightscore.runs.challengers.group import Challengers
+    And the partition's state. Of a canary, its fingerprint says that two models score.
+    """
+    was_canary = state.standing is not None and state.standing.canary is not None
+    if execution.job.release is None and not was_canary:
+        return None, state
 
-    challengers = Challengers(execution)
+    from nightscore.runs.challengers.group import begin_challengers
+
+    challengers, state = begin_challengers(execution, model, state)
     execution.companions = challengers
 
-    return challengers
+    return challengers, state
 
 
 def _import_last_steps() -> None:

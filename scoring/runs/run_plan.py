@@ -193,9 +193,11 @@ def _begin(execution: Execution, state: PartitionState) -> Resumption | None:
     If a run died on the same work, this becomes its next attempt.
     """
     record, lease = execution.record, execution.lease
-    resumption = take_over(
-        execution.workspace, state.history, state.fingerprint, state.live_run_id, lease
-    )
+    resumption = None
+    if record.manifest.canary is None:  # its finished shards may be the challenger's, too
+        resumption = take_over(
+            execution.workspace, state.history, state.fingerprint, state.live_run_id, lease
+        )
     if resumption is not None:
         record.resume_from(resumption.manifest)
 

@@ -36,7 +36,7 @@ from tests.support.models import make_frame
 
 DAY = "2024-02-29"
 
-OF_THE_RESTORED_RUN = {"model", "inputs", "in_order", "counts", "quarantine"}
+OF_THE_RESTORED_RUN = {"canary", "model", "inputs", "in_order", "counts", "quarantine"}
 """Fields of a rollback's record that say again what the restored run's record says."""
 OF_THE_ROLLBACK = {
     *("schema_version", "run_id", "status", "job", "partition_key", "partition", "attempts"),

@@ -116,13 +116,28 @@ class ShardScoring:
         if scored.output is None:
             return True
 
-        self._champion.write(scored.output)
+        if self._task.has_canary:
+            self._write_mixed(scored)
+        else:
+            self._champion.write(scored.output)
         note_rows(self._task.row_counts, self._task.shard.index, self._champion.rows_in)
+
+        if not self._task.has_canary:
+            for challenger in self._challengers:
+                challenger.follow(scored, self._champion_s())
+
+        return True
+
+    def _write_mixed(self, scored: ScoredBatch) -> None:
+        """Write the champion's rows, of which those of a canary's arm are the challenger's."""
+        assert scored.output is not None  # noqa: S101
+        output = scored.output
 
         for challenger in self._challengers:
             challenger.follow(scored, self._champion_s())
+            output = challenger.published(self._task.contract, scored)
 
-        return True
+        self._champion.write(output)
 
     def _score_batch(self) -> ScoredBatch | None:
         """Read and score the next batch; None: there is none."""

@@ -9,7 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import pyarrow as pa
+
+from nightscore.engine.bad_values import Mask
 from nightscore.engine.shard import ChallengerResult, ShardResult, ShardTask
+from nightscore.engine.worker.arm_merge import merge_arm
 from nightscore.engine.worker.batch_source import BatchSource
 from nightscore.engine.worker.challenger_failures import (
     ChallengerEndedError,
@@ -24,6 +28,7 @@ from nightscore.engine.worker.row_origins import RowOrigins
 from nightscore.engine.worker.stage_clock import StageClock
 from nightscore.engine.worker.worker_model import predictor_of
 from nightscore.inputs.shared_columns import SharedCasts
+from nightscore.schemas.contract import Contract
 
 
 class Challenger:
@@ -49,8 +54,12 @@ class Challenger:
         self._source, self._origins = source, origins
         self._pass: ModelPass | None = None
         self._casts = SharedCasts(champion.contract, task.contract)
+        self._arm: tuple[pa.Table, Mask] | None = None
+        """Of a canary's batch: the rows that it has scored, and which of the batch these are."""
+        self._merged: pa.Table
 
         self._n_refused_alone = 0
+        self._n_published = 0
         self._predict_cpu_s = 0.0
         self._result: ShardResult | None = None
         self._step_started = 0.0
@@ -74,6 +83,18 @@ class Challenger:
         """
         self._try(functools.partial(self._follow, champion, champion_s))
 
+    def published(self, contract: Contract, champion: ScoredBatch) -> pa.Table:
+        """The rows of the last batch as readers see them: with its predictions of a canary's arm.
+
+        Args:
+            contract: Of the champion.
+            champion: The batch, and what the champion has made of it.
+        """
+        assert champion.output is not None  # noqa: S101
+        self._merged = champion.output
+        self._try(functools.partial(self._merge, contract, champion))
+        return self._merged
+
     def finish(self) -> ChallengerResult:
         """Make its files durable; then what it has done with the shard."""
         self._try(self._finish)
@@ -87,6 +108,7 @@ class Challenger:
             cpu_s=self.cpu_s,
             predict_cpu_s=self._predict_cpu_s,
             n_refused_alone=self._n_refused_alone,
+            n_published=self._n_published,
         )
 
     def end(self, error: BaseException) -> None:
@@ -137,6 +159,13 @@ class Challenger:
         with own.clock("cast"):
             batch = self._casts.cast(champion.batch)
 
+        is_wanted = None
+        if self._task.assignment is not None:
+            is_wanted = self._task.assignment.arm(batch.passthrough)
+            batch, champion = batch.only(is_wanted), champion.only(is_wanted)
+            if not batch.n_rows:
+                return
+
         beside = functools.partial(champion_columns, self._task.contract, champion)
         scored = own.score(batch, beside)
         self._predict_cpu_s = own.predict_cpu_s
@@ -149,6 +178,20 @@ class Challenger:
         is_refused_alone = champion.outcome.scored_mask & ~scored.outcome.scored_mask
         self._n_refused_alone += int(is_refused_alone.sum())
         own.write(scored.output)
+
+        if is_wanted is not None:
+            is_wanted[is_wanted] = scored.outcome.scored_mask
+            self._arm = scored.output, is_wanted
+
+    def _merge(self, contract: Contract, champion: ScoredBatch) -> None:
+        arm, self._arm = self._arm, None
+        if arm is None or champion.output is None:
+            return
+
+        output, is_scored = arm
+        is_of_champion = champion.outcome.scored_mask
+        self._merged = merge_arm(contract, champion.output, is_of_champion, output, is_scored)
+        self._n_published += int((is_of_champion & is_scored).sum())
 
     def _finish(self) -> None:
         part = self._own.close()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from nightscore.arrow.arrays import from_numpy
+from nightscore.engine.bad_values import Mask
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.value_policy import nulled_masks
 from nightscore.engine.worker.batch_scorer import BatchScorer
@@ -37,6 +39,18 @@ class ScoredBatch:
     outcome: Outcome
     output: pa.Table | None
     """The rows as they are written. None: the search of refused rows was given up."""
+
+    def only(self, wanted: Mask) -> "ScoredBatch":
+        """Some of the rows, and what became of these. It has no answer of the model.
+
+        Args:
+            wanted: Which rows of the batch, shape (n,).
+        """
+        is_scored = self.outcome.scored_mask
+        output = self.output
+        if output is not None:
+            output = output.filter(from_numpy(wanted[is_scored]))
+        return ScoredBatch(self.batch.only(wanted), Outcome(None, is_scored[wanted]), output)
 
 
 class ModelPass:

@@ -62,8 +62,7 @@ def _position(
     located = []
 
     for stretch in batch.stretches:
-        positions = np.arange(stretch.first_row, stretch.first_row + stretch.n_rows)
-        located.append(origins.locate(stretch.path, positions))
+        located.append(origins.locate(stretch.path, stretch.positions))
 
     places: dict[str, int] = {}
     for path, _ in located:

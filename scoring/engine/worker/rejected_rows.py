@@ -52,7 +52,10 @@ class RejectedRows:
         for row, cause in sorted(causes.items()):
             index = int(np.searchsorted(starts, row, side="right")) - 1
             stretch = batch.stretches[index]
-            position = stretch.first_row + row - int(starts[index])
+            place = row - int(starts[index])
+            position = (
+                stretch.first_row + place if stretch.rows is None else int(stretch.rows[place])
+            )
 
             self._count(cause)
 

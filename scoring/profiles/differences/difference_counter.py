@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from nightscore.arrow.arrays import from_numpy
 from nightscore.arrow.numeric import numeric_values
-from nightscore.arrow.row_hashes import Hashes, row_hashes
+from nightscore.arrow.row_hashes import row_hashes
+from nightscore.arrow.xxh64 import Hashes
 from nightscore.profiles.bins import Counts, Floats
 from nightscore.profiles.class_codes import class_codes
 from nightscore.profiles.class_counter import PREDICTED

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.arrow.row_hashes import Hashes
+from nightscore.arrow.xxh64 import Hashes
 from nightscore.profiles.bins import Counts, Floats
 
 N_TOP = 1_000

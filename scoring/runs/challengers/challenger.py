@@ -12,6 +12,7 @@ from nightscore.ledger.live import Live
 from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publisher
+from nightscore.runs.challengers.canary import Canary, check_alike
 from nightscore.runs.drift_check import DriftCheck
 from nightscore.runs.execution import Execution
 from nightscore.runs.owner import check_owner
@@ -30,15 +31,18 @@ class Challenger:
     `settle` and `join` raise whatever keeps it from scoring; nothing was read then.
     """
 
-    def __init__(self, label: str, job: ScoringJob, champion: Execution) -> None:
+    def __init__(
+        self, label: str, job: ScoringJob, champion: Execution, canary: Canary | None
+    ) -> None:
         """Begin its run. Nothing is read or written yet.
 
         Args:
             label: What the job calls it.
             job: Of the challenger.
             champion: The run of the job's own model.
+            canary: Says which rows it scores. None: it scores all, and readers see none of it.
         """
-        self.label = label
+        self.label, self.canary = label, canary
         self.execution = Execution(
             champion.workspace.for_job(job),
             champion.value,
@@ -97,7 +101,11 @@ class Challenger:
         record, job = execution.record, execution.job
 
         with record.stage("model"):
-            self.model = PinnedModel.resolve(job, execution.cache)
+            self.model = (
+                self.canary.model
+                if self.canary is not None
+                else PinnedModel.resolve(job, execution.cache)
+            )
             record.update(model=self.model.record(job))
 
         with record.stage("plan"):
@@ -135,6 +143,9 @@ class Challenger:
         """
         execution, shards = self.execution, plan.shards
 
+        if self.canary is not None:
+            check_alike(self.canary, (plan.facts, self.facts), (plan.contract, self.contract))
+
         with execution.record.stage("plan"):
             self.contract = _beside(self.contract, plan.contract.predictions)
             schema = self.contract.output_schema()
@@ -154,10 +165,16 @@ class Challenger:
 
     def plan(self, champion: RunPlan) -> RunPlan:
         """What its run does, in the shards of the champion's."""
-        source = replace(champion.source, job=self.execution.job)
+        n_rows = champion.shards.n_rows
+        if self.canary is not None:
+            # Only the keys say how many rows an arm has: the workers have counted them.
+            n_rows = sum(one.result.rows_in for one in self.results if one.result is not None)
+
+        source = replace(champion.source, job=self.execution.job, n_rows=n_rows)
 
         shards = replace(
             champion.shards,
+            n_rows=n_rows,
             fingerprint=self._fingerprint,
             fallback_reason=self.predictor.fallback_reason,
             is_unchecked=self.predictor.is_unchecked,
@@ -194,6 +211,7 @@ class Challenger:
             name=model.name,
             version=model.version,
             digest=model.digest,
+            mode="shadow" if self.canary is None else "canary",
             run_id=manifest.run_id,
             status=status,
             why=why,

@@ -11,9 +11,20 @@ from nightscore.engine.planning.plan import Beside
 from nightscore.engine.shard import ShardTask
 from nightscore.errors import InterruptedRunError, ScoringError
 from nightscore.ledger.workspace import Workspace
+from nightscore.models.pinned import PinnedModel
+from nightscore.runs.challengers.canary import (
+    Canary,
+    choose_canary,
+    discard_mixed,
+    note_canary,
+    with_canary,
+    without_canary,
+)
+from nightscore.runs.challengers.canary_entries import critical_findings, note_stopped
 from nightscore.runs.challengers.challenger import Challenger
 from nightscore.runs.challengers.publication import publish_challenger
 from nightscore.runs.challengers.shards import (
+    check_arm,
     collect_results,
     compile_model,
     keep_only,
@@ -32,16 +43,18 @@ from nightscore.schemas.manifest import Manifest
 class Challengers:
     """The challengers of one run. Its methods raise nothing but what ends the process."""
 
-    def __init__(self, champion: Execution) -> None:
+    def __init__(self, champion: Execution, canary: Canary | None = None) -> None:
         """Name them. Nothing is read or written yet.
 
         Args:
             champion: The run of the job's own model.
+            canary: Says which rows the only one scores. None: all score all rows.
         """
-        self._champion = champion
-        self._all = [
-            Challenger(label, job, champion) for label, job in challenger_jobs(champion.job).items()
-        ]
+        self._champion, self._canary = champion, canary
+        jobs = challenger_jobs(champion.job)
+        if canary is not None:
+            jobs = {canary.record.label: canary.job}
+        self._all = [Challenger(label, job, champion, canary) for label, job in jobs.items()]
         self._plan: RunPlan | None = None
         self._scoring: list[Challenger] = []
         """Those that the shards' tasks have, in their order."""
@@ -113,7 +126,25 @@ class Challengers:
             collect_results(challenger, results, self._scoring.index(challenger))
 
         self._try_each(collect)
+        if self._canary is not None:
+            self._try_each(check_arm)
+            note_canary(self._champion, self._all[0].results)
         self._note()
+
+    @property
+    def has_ended_canary(self) -> bool:
+        """The run was to be a canary, and its challenger does not score any more."""
+        return self._canary is not None and not self._active
+
+    def discard_mixed(self, plan: RunPlan) -> tuple[RunPlan, set[int]]:
+        """Remove the parts that have rows of a canary that has ended.
+
+        Returns:
+            The plan of the job's own model alone, and the numbers of the shards that are to be
+            scored again.
+        """
+        mixed = discard_mixed(self._champion)
+        return without_canary(self._champion, plan), mixed
 
     def publish(self, champion: Manifest) -> Manifest:
         """Publish them into their own tables, now that the champion's run has ended.
@@ -135,6 +166,8 @@ class Challengers:
                 publish_challenger(challenger, plan, score_s)
             finally:
                 challenger.execution.lease.release()
+            if self._canary is not None:
+                self._judge(challenger, self._canary)
 
         try:
             self._try_each(publish)
@@ -151,6 +184,20 @@ class Challengers:
         self._note()
 
         return self._amend(champion, n_warnings)
+
+    def _judge(self, challenger: Challenger, canary: Canary) -> None:
+        """Stop the canary, from the next run on, if its challenger's run has a critical finding."""
+        release = self._champion.job.release
+        is_of_today = self._champion.job.original_model is None
+        if release is None or release.on_critical != "stop" or not is_of_today:
+            return
+
+        findings = critical_findings(challenger.execution.record.manifest)
+        if findings:
+            note_stopped(self._champion, canary.record, findings[0])
+            self._warn(
+                f"{challenger.shown} has a critical finding, so the canary ends: {findings[0]}"
+            )
 
     def published_spaces(self) -> list[Workspace]:
         """The workspaces of those that were published."""
@@ -223,6 +270,30 @@ class Challengers:
             note = f"the record could not be amended by its challengers: {error.what}"
             added["warnings"] = (*added["warnings"], note)
             return champion.model_copy(update=added)
+
+
+def begin_challengers(
+    execution: Execution, model: PinnedModel, state: PartitionState
+) -> tuple[Challengers | None, PartitionState]:
+    """Have the job's challengers score beside a run.
+
+    Args:
+        execution: The run.
+        model: The job's own.
+        state: Of the partition.
+
+    Returns:
+        The challengers; None: the job's own model scores alone. And the state: of a canary, its
+        fingerprint says that two models score.
+    """
+    canary = choose_canary(execution, model, state)
+    if canary is not None:
+        return Challengers(execution, canary), with_canary(execution, model, state, canary)
+
+    release = execution.job.release
+    has_shadows = release is not None and bool(release.challenger) and not release.is_canary
+
+    return (Challengers(execution) if has_shadows else None), state
 
 
 def _not_without(champion: Manifest) -> ScoringError:

@@ -9,8 +9,10 @@ from nightscore.errors import ChallengerError
 from nightscore.native.machine_code import has_machine_code
 from nightscore.profiles.profile_spec import NO_PROFILE, ProfileSpec
 from nightscore.runs.accounting import allowed_rows
+from nightscore.runs.challengers.canary import check_limits
 from nightscore.runs.challengers.challenger import Challenger
 from nightscore.runs.run_plan import RunPlan
+from nightscore.schemas.release import Release
 from nightscore.schemas.text import counted
 
 
@@ -24,9 +26,7 @@ def with_challengers(
         challengers: Those that score.
         plan: Of the champion.
     """
-    release = plan.source.job.release
-    assert release is not None  # noqa: S101
-
+    release = plan.source.job.release or Release()
     joined = []
     for task in tasks:
         own_tasks = tuple(_challenger_task(one, task) for one in challengers)
@@ -49,6 +49,7 @@ def _challenger_task(challenger: Challenger, task: ShardTask) -> ShardTask:
         fallback_reason=predictor.fallback_reason,
         is_unchecked=predictor.is_unchecked,
         max_quarantined=max_quarantined,
+        assignment=challenger.canary.assignment if challenger.canary is not None else None,
         row_counts="",
         first_attempt=0,
         challengers=(),
@@ -151,3 +152,12 @@ def collect_results(challenger: Challenger, results: Sequence[ShardResult], posi
             next_step="the predictions of the job's own model are not affected; "
             f"`{challenger.execution.job.command('check')}` looks at the challenger alone",
         )
+
+
+def check_arm(challenger: Challenger) -> None:
+    """Check how many rows of a canary's arm the challenger alone has refused.
+
+    Raises:
+        ChallengerError: More than the job allows.
+    """
+    check_limits(challenger.execution.job.limits, challenger.results)

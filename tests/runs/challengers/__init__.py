@@ -1,0 +1,1 @@
+"""Challengers of a run."""

@@ -1,0 +1,53 @@
+"""What a manifest says of a canary: readers see predictions of two models."""
+
+from typing import Literal
+
+from nightscore.schemas.base_record import Stored
+
+
+class CanaryRecord(Stored):
+    """The challenger whose predictions of its arm were published, and which rows that are.
+
+    A published row is of the challenger's arm if its key's hash is below share x 2^64 (of flagd,
+    2^32), and is the challenger's unless it has refused the row: `model_version` says so.
+    """
+
+    label: str
+    """What commands call it: `JOB@LABEL`."""
+    name: str
+    """Of the registered model."""
+    version: str
+    digest: str
+    """`sha256:` and the digest of its artifacts."""
+    share: float
+    """Of the keys, above 0 and up to 1."""
+    salt: str
+    by: tuple[str, ...]
+    """Columns of the output whose values decide, in their order."""
+    hash: Literal["xxh64", "flagd"] = "xxh64"
+    champion_fingerprint: str = ""
+    """What the run's fingerprint would be without a challenger: whether a partition must be scored
+    again is decided by it, since the arms of its date stay."""
+    engine: str = ""
+    """What has predicted the challenger's rows: `compiled` or `library`. Empty: not known yet."""
+    rows: int = 0
+    """Published rows whose predictions are the challenger's."""
+    rows_refused_alone: int = 0
+    """Rows of its arm that it has refused and the champion has scored: published as the
+    champion's."""
+
+    @property
+    def assigned(self) -> list[object]:
+        """What decides the predictions, beside the champion's part."""
+        by = list(self.by)
+        return [self.name, self.version, self.digest, self.share, self.salt, by, self.hash]
+
+    def __str__(self) -> str:
+        """Which rows are the challenger's, in one clause."""
+        text = (
+            f"canary: version {self.version} scored {self.share:.4g} of the keys "
+            f"(by {', '.join(self.by)}, salt {self.salt}), {self.rows:,} rows"
+        )
+        if self.rows_refused_alone:
+            text += f"; {self.rows_refused_alone:,} rows that it refused are of the job's own model"
+        return f"{text}; model_version says which"

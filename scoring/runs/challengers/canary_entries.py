@@ -1,0 +1,143 @@
+"""What the release log says of a job's canaries, and what runs add to it.
+
+A run never fails of it: what cannot be read or written is a warning.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, time
+from typing import Literal
+
+from nightscore.errors import ConflictError, ScoringError
+from nightscore.inputs.partitions import partition_date
+from nightscore.ledger.canary_log import CanaryLog, canary_at, standing_stop
+from nightscore.ledger.release_log import ReleaseLog
+from nightscore.models.aliases import alias_of_job
+from nightscore.process import installed_version, user_and_host
+from nightscore.runs.execution import Execution
+from nightscore.schemas.canary import CanaryRecord
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.release_entry import CanaryEntry
+
+Kind = Literal["started", "stopped", "ended"]
+
+
+def why_stopped(execution: Execution, salt: str) -> str:
+    """Why a canary must not start; empty: it may, or the log cannot be read."""
+    log = _release_log(execution.job)
+    if log is None:
+        return ""
+
+    try:
+        stop = standing_stop(CanaryLog(log, execution.job.name).read(), log.read(), salt)
+    except ScoringError as error:
+        execution.record.warn(f"the release log was not looked at: {error.what}")
+        return ""
+
+    if stop is None:
+        return ""
+    return (
+        f"the canary was stopped on {stop.at:%Y-%m-%d %H:%M} UTC: {stop.why}; only a promotion or "
+        "another release.salt starts it again"
+    )
+
+
+def note_started(execution: Execution, canary: CanaryRecord) -> None:
+    """Enter that these arms are in force, unless the newest entry says so."""
+    _append(execution, "started", canary)
+
+
+def note_stopped(execution: Execution, canary: CanaryRecord, why: str) -> None:
+    """Enter that a critical finding has ended a canary."""
+    _append(execution, "stopped", canary, why)
+
+
+def note_ended(execution: Execution) -> None:
+    """Enter that the job names no canary any more, if the newest entry says that one is running."""
+    _append(execution, "ended", None, "the job names no canary any more")
+
+
+def recorded_arms(job: ScoringJob, value: str | None) -> CanaryRecord | None:
+    """The canary that was under way at the end of a partition's date. None: the log names none.
+
+    Args:
+        job: Whose model is the alias.
+        value: Of the partition.
+
+    Raises:
+        StorageError: The log cannot be read.
+    """
+    log, day = _release_log(job), partition_date(job, value)
+    if log is None or day is None:
+        return None
+    return canary_at(CanaryLog(log, job.name).read(), datetime.combine(day, time.max, UTC))
+
+
+def critical_findings(challenger: Manifest) -> list[str]:
+    """What is critical in a challenger's run, a clause each."""
+    findings = []
+    if challenger.drift is not None:
+        for finding in challenger.drift.findings:
+            if finding.severity == "critical" and not finding.is_seasonal:
+                findings.append(f"{finding.column}: {', '.join(finding.reasons)}")
+
+    for gate in challenger.gates:
+        if gate.gate.startswith("estimated") and not gate.passed:
+            findings.append(f"{gate.gate}: expected {gate.expected}, found {gate.found}")
+
+    return findings
+
+
+def _release_log(job: ScoringJob) -> ReleaseLog | None:
+    alias = alias_of_job(job)
+    return None if alias is None else ReleaseLog(job, alias.model, alias.alias)
+
+
+def _append(execution: Execution, kind: Kind, canary: CanaryRecord | None, why: str = "") -> None:
+    """Add an entry, unless it would say what the newest one says."""
+    job, log = execution.job, _release_log(execution.job)
+    if log is None:
+        return
+
+    canaries = CanaryLog(log, job.name)
+    try:
+        entries = canaries.read()
+        entry = _next_entry(execution, entries, kind, canary, why)
+        if entry is not None:
+            canaries.append(entry)
+    except ConflictError:
+        return  # another run of the job has said the same
+    except ScoringError as error:
+        execution.record.warn(f"the release log does not have that the canary {kind}: {error.what}")
+
+
+def _next_entry(
+    execution: Execution,
+    entries: Sequence[CanaryEntry],
+    kind: Kind,
+    canary: CanaryRecord | None,
+    why: str,
+) -> CanaryEntry | None:
+    newest = entries[-1] if entries else None
+    is_running = newest is not None and newest.kind == "started"
+
+    if canary is None:
+        if newest is None or not is_running:
+            return None
+        canary = newest.canary
+
+    is_same = newest is not None and newest.canary.assigned == canary.assigned
+    if newest is not None and newest.kind == kind and is_same:
+        return None
+
+    return CanaryEntry(
+        number=len(entries) + 1 if newest is None else newest.number + 1,
+        kind=kind,
+        job=execution.job.name,
+        canary=canary.model_copy(update={"champion_fingerprint": "", "engine": ""}),
+        by=user_and_host(),
+        at=datetime.now(UTC),
+        engine=installed_version("nightscore"),
+        run_id=execution.run_id,
+        why=why,
+    )

@@ -1,0 +1,212 @@
+"""When a canary began and ended, as the release log has it; what backfills make of that."""
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from nightscore.arrow.assignment import Assignment
+from nightscore.engine.base_pool import BasePool
+from nightscore.ledger.canary_log import CanaryLog, canary_at
+from nightscore.ledger.release_log import ReleaseLog
+from nightscore.models.cache import ModelCache
+from nightscore.operations.backfill import plan_backfill
+from nightscore.operations.backfill_runner import score_items
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import DriftRecord, FindingRecord
+from nightscore.schemas.release_entry import CanaryEntry, OutcomeRecord, ReleaseEntry, VersionRecord
+from tests.support.lake import Lake
+from tests.support.models import KnownModel, copy_registry, make_frame, register
+
+TODAY = datetime.now(UTC).date()
+N_ROWS = 60
+
+
+@pytest.fixture(scope="module")
+def versions(
+    tmp_path_factory: pytest.TempPathFactory, registry_root: Path, models: dict[str, KnownModel]
+) -> str:
+    """A registry in which `hgb_binary` has a second version, the challenger."""
+    root = tmp_path_factory.mktemp("canaries")
+    uri = copy_registry(registry_root, root)
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    register(client, "hgb_binary", registry_root / "models" / "pipeline_strict")
+    client.set_registered_model_alias("hgb_binary", "challenger", "2")
+    return uri
+
+
+@pytest.fixture
+def lake(tmp_path: Path, versions: str, pool: BasePool, cache: ModelCache) -> Lake:
+    lake = Lake(str(tmp_path / "lake"), {}, versions, pool, cache, formats="parquet")
+    for n_days in range(-2, 3):
+        lake.write(day(n_days), make_frame(N_ROWS, seed=n_days + 2))
+    return lake
+
+
+def day(n_days: int) -> str:
+    """The date so many days after today."""
+    return (TODAY + timedelta(days=n_days)).isoformat()
+
+
+def canary_job(lake: Lake, **changes: Any) -> ScoringJob:
+    """A job with a canary, whose models are aliases."""
+    release = {
+        "challenger": "models:/hgb_binary@challenger",
+        "mode": "canary",
+        "share": 0.5,
+        "salt": "one",
+    }
+    return lake.job("models:/hgb_binary@champion", release=release | changes)
+
+
+def entries_of(job: ScoringJob) -> list[CanaryEntry]:
+    return CanaryLog(ReleaseLog(job, "hgb_binary", "champion"), job.name).read()
+
+
+def versions_of(lake: Lake, job: ScoringJob, value: str) -> pd.Series:
+    """The version of each row of a partition, by key."""
+    rows = lake.read(job)
+    return rows[rows["ds"] == value].set_index("id")["model_version"].astype(str).sort_index()
+
+
+def expected_of(lake: Lake, share: float, salt: str, n_days: int) -> list[str]:
+    """The versions of a partition's rows, by key."""
+    rows = make_frame(N_ROWS, seed=n_days + 2)
+    import pyarrow as pa
+
+    arm = Assignment(by=("id",), salt=salt, share=share).arm(pa.table({"id": rows["id"]}))
+    return np.where(arm, "2", "1").tolist()
+
+
+def test_a_run_enters_its_arms_once(lake: Lake) -> None:
+    job = canary_job(lake)
+    for n_days in (0, 1):
+        assert lake.run(job, day(n_days)).canary is not None
+
+    (started,) = entries_of(job)
+    assert (started.kind, started.number, started.canary.version) == ("started", 1, "2")
+    assert (started.canary.share, started.canary.label) == (0.5, "challenger")
+
+    lake.run(canary_job(lake, share=0.75), day(2))
+    lake.run(lake.job("models:/hgb_binary@champion", release={}), day(-1))
+    lake.run(lake.job("models:/hgb_binary@champion", release={}), day(-2))
+    assert [entry.kind for entry in entries_of(job)] == ["started", "started", "ended"]
+    assert ReleaseLog(job, "hgb_binary", "champion").read()[0].entry.kind == "moved"
+
+
+def test_a_stopped_canary_starts_again_after_a_promotion_or_with_another_salt(lake: Lake) -> None:
+    job = canary_job(lake)
+    first = lake.run(job, day(0))
+    assert first.canary is not None
+    stop(job, number=2)
+
+    alone = lake.run(job, day(1))
+    assert alone.status == "published" and alone.canary is None
+    assert "the canary was stopped on" in " ".join(alone.warnings)
+    assert "score: it fell" in " ".join(alone.warnings)
+    assert lake.run(canary_job(lake, share=0.75), day(1), force=True).canary is None
+
+    assert lake.run(canary_job(lake, salt="two"), day(1), force=True).canary is not None
+    promote(job)
+    assert lake.run(job, day(2)).canary is not None
+
+
+def stop(job: ScoringJob, number: int) -> None:
+    """Enter that a critical finding has stopped the canary."""
+    log = CanaryLog(ReleaseLog(job, "hgb_binary", "champion"), job.name)
+    newest = entries_of(job)[-1]
+    changes = {"kind": "stopped", "number": number, "why": "score: it fell"}
+    log.append(newest.model_copy(update=changes | {"at": datetime.now(UTC)}))
+
+
+def promote(job: ScoringJob) -> None:
+    """Enter a promotion that was completed."""
+    log, now = ReleaseLog(job, "hgb_binary", "champion"), datetime.now(UTC)
+    newest = log.read()[-1].entry
+    number, version = newest.number + 1, VersionRecord(version="1")
+    changes = {"kind": "promoted", "number": number, "before": version, "after": version, "at": now}
+    log.append(ReleaseEntry.model_validate(newest.model_copy(update=changes).model_dump()))
+    log.end(OutcomeRecord(number=number, outcome="done", by="somebody", at=now))
+
+
+def test_a_critical_finding_in_the_challengers_run_stops_the_canary(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nightscore.runs.drift_check import DriftCheck
+
+    def assess(check: Any) -> None:
+        finding = FindingRecord(
+            column="a",
+            role="feature",
+            reference="baseline",
+            severity="critical",
+            reasons=("PSI 3.1",),
+        )
+        if check._execution.job.champion is not None:
+            record = DriftRecord(verdict="critical", findings=(finding,))
+            check._execution.record.update(drift=record)
+
+    monkeypatch.setattr(DriftCheck, "assess", assess)
+    job = canary_job(lake)
+    manifest = lake.run(job, day(0))
+    assert manifest.canary is not None
+    assert "so the canary ends: a: PSI 3.1" in " ".join(manifest.warnings)
+    assert [entry.kind for entry in entries_of(job)] == ["started", "stopped"]
+    assert lake.run(job, day(1)).canary is None
+
+    goes_on = canary_job(lake, on_critical="none", salt="two")
+    assert lake.run(goes_on, day(2)).canary is not None
+    assert entries_of(job)[-1].kind == "started"
+
+
+def test_a_backfill_months_later_has_the_arms_of_each_date(lake: Lake) -> None:
+    job = canary_job(lake)
+    before = versions_of(lake, job, day(0)) if lake.run(job, day(0)).canary else None
+    assert before is not None
+
+    # Months later: another share and salt, another alias, and in the end no canary at all.
+    later = canary_job(lake, share=0.25, salt="two")
+    client = mlflow.MlflowClient(tracking_uri=lake.registry, registry_uri=lake.registry)
+    client.set_registered_model_alias("hgb_binary", "challenger", "1")
+    try:
+        backfill(lake, later)
+    finally:
+        client.set_registered_model_alias("hgb_binary", "challenger", "2")
+
+    pd.testing.assert_series_equal(versions_of(lake, job, day(0)), before)
+    assert versions_of(lake, job, day(0)).tolist() == expected_of(lake, 0.5, "one", 0)
+
+    # Never published: as the log says of their dates, and alone before its first entry.
+    assert versions_of(lake, job, day(1)).tolist() == expected_of(lake, 0.5, "one", 1)
+    assert set(versions_of(lake, job, day(-1))) == {"1"}
+
+    plain = lake.job("models:/hgb_binary@champion", release=None)
+    backfill(lake, plain)
+    pd.testing.assert_series_equal(versions_of(lake, job, day(0)), before)
+    assert set(versions_of(lake, job, day(-2))) == {"1"}
+
+
+def backfill(lake: Lake, job: ScoringJob) -> None:
+    """Score all partitions again."""
+    values = [day(n_days) for n_days in range(-2, 3)]
+    plan = plan_backfill(job, lake.cache, values, ["all"])
+    manifests = score_items(job, plan.to_score, lake.cache)
+    assert [one.status for one in manifests] == ["published"] * len(values)
+
+
+def test_the_log_says_which_arms_were_in_force_when(lake: Lake) -> None:
+    job = canary_job(lake)
+    lake.run(job, day(0))
+    stop(job, number=2)
+    started, stopped = entries_of(job)
+
+    second = timedelta(microseconds=1)
+    assert canary_at([started, stopped], started.at - second) is None
+    assert canary_at([started, stopped], started.at) == started.canary
+    assert canary_at([started, stopped], stopped.at) is None
+    assert canary_at([started], stopped.at + timedelta(days=400)) == started.canary
+    assert date.fromisoformat(day(0)) == TODAY
