@@ -33,6 +33,10 @@ def describe_standing(found: ComparisonRecord) -> str:
 
 def describe_details(found: ComparisonRecord) -> Iterator[str]:
     """What the standing is from, a line each."""
+    if found.nights:
+        rows = f": {counted(found.rows, 'row')} with labels" if found.rows else ""
+        yield f"nights from {found.first} to {found.last}{rows}"
+
     for loss in found.losses:
         yield describe_loss(loss)
 

@@ -16,6 +16,7 @@ from nightscore.monitoring.performance.estimates.estimation import (
 from nightscore.operations.checklist import Check
 from nightscore.operations.performance import estimate_performance, recorded_between
 from nightscore.operations.standing import find_comparison
+from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.release_entry import (
@@ -92,6 +93,9 @@ def why_no_comparison(
         f"no rows are stored that both version {live.version} and version {candidate.version} "
         "have scored; their baselines are of rows of their own"
     ]
+    if not challenger_jobs(job):
+        reasons.append(f"with `release: {{challenger: {candidate.uri}}}` runs would score them")
+
     if job.labels is None:
         reasons.append("the job names no labels, by which predictions could be compared")
     return tuple(reasons)

@@ -96,9 +96,10 @@ def test_some_forecasts_are_none() -> None:
 def test_details_name_what_decides_and_what_does_not() -> None:
     lines = [*describe_details(compare_nights("7", "8", nights_of(_around(-0.03, 14))))]
 
-    assert lines[0].startswith("log loss: -0.03 (-0.0")
-    assert lines[0].endswith("from 0.4")
-    assert lines[1] == (
+    assert lines[0] == "nights from 2026-03-01 to 2026-03-14: 7,000 rows with labels"
+    assert lines[1].startswith("log loss: -0.03 (-0.0")
+    assert lines[1].endswith("from 0.4")
+    assert lines[2] == (
         "only the challenger right: 42 rows; only the champion: 28 "
         "(McNemar p = 0.12; decides nothing)"
     )

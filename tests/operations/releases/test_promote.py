@@ -105,9 +105,9 @@ def test_all_that_keeps_a_version_from_going_live_is_told_at_once(lab: Lab) -> N
     assert "--model-version 2" in problems["baseline"]
     assert problems["evidence"] == (
         "evidence: nothing shows that it is better with labels: no rows are stored that both "
-        "version 1 and version 2 have scored; their baselines are of rows of their own; the job "
-        "names no labels, by which predictions could be compared; if you accept that, add "
-        "--without-labels"
+        "version 1 and version 2 have scored; their baselines are of rows of their own; with "
+        "`release: {challenger: models:/delay/2}` runs would score them; the job names no labels, by "
+        "which predictions could be compared; if you accept that, add --without-labels"
     )
     assert lab.live == "1"
     assert lab.log() == []
