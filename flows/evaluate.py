@@ -62,6 +62,7 @@ async def evaluate(
     job: JobName,
     start: date | None = None,
     end: date | None = None,
+    run_id: str | None = None,
     timeout_minutes: Minutes = DEFAULT_TIMEOUT_MINUTES,
 ) -> State[Any]:
     """Compare published predictions with the labels that have become known, where either is new.
@@ -70,13 +71,17 @@ async def evaluate(
         job: One of the jobs, which has `labels`. From Python also the path or URL of a job file.
         start: First date. Empty: all dates up to the last one.
         end: Last date, included. Empty: all dates from the first one on.
+        run_id: Evaluate the results of this run alone, also if they were replaced or rolled back
+            since. Then leave the dates empty. Empty: what is published now.
         timeout_minutes: Stop after this time. What is evaluated by then stays.
     """
     forward_engine_log()
     spec = read_job(job)
     first, last = _range(spec, start, end)
 
-    work = functools.partial(evaluate_partitions, spec, datetime.now(UTC), first, last)
+    work = functools.partial(
+        evaluate_partitions, spec, datetime.now(UTC), first, last, run_id=run_id or None
+    )
     done = await _evaluate(spec, work, timeout_minutes)
 
     judged = await asyncio.to_thread(emit_performance_event, spec, done.records)

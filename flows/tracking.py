@@ -43,11 +43,14 @@ METRICS_PER_BATCH = 1_000
 ESTIMATED = "estimated/"
 """How the names of metrics begin that a run expected of its predictions."""
 REALISED = "realised/"
+"""How the names of metrics begin that labels have shown."""
 REALISED_EARLY = "realised_early/"
 """Of partitions that have not matured, whose labels may be a selection."""
-"""How the names of metrics begin that labels have shown."""
+REALISED_SELECTION = "realised_selection/"
+"""Of matured partitions whose labelled rows are a selection by score."""
 REALISED_TAG = "nightscore.realised"
-"""Tag of a model version: what came true of the latest matured partition."""
+"""Tag of a model version: what came true of the latest partition whose labels stand for all its
+rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +282,11 @@ def _realised_metrics(record: EvaluationRecord, model_id: str | None) -> list[An
 
     values = {metric.name: metric.value for metric in record.metrics}
     values |= {"labelled_rows": record.counts.labelled, "labelled_share": record.counts.share}
+    if record.selection is not None:
+        values["selection"] = record.selection
+
     when = _milliseconds(record.made_at)
-    group = REALISED if record.is_matured else REALISED_EARLY
+    group = _group_of(record)
 
     metrics = []
     for name, value in values.items():
@@ -289,6 +295,13 @@ def _realised_metrics(record: EvaluationRecord, model_id: str | None) -> list[An
             metrics.append(Metric(key, value, when, record.number, model_id=model_id))
 
     return metrics
+
+
+def _group_of(record: EvaluationRecord) -> str:
+    """How the names of its metrics begin. Those of different groups are not comparable."""
+    if not record.is_matured:
+        return REALISED_EARLY
+    return REALISED if record.is_complete else REALISED_SELECTION
 
 
 def _allowed_name(name: str) -> str:
@@ -325,7 +338,7 @@ def _tag_versions(
     for record in latest:
         model = (record.model_name, record.model_version)
         is_version = bool(record.model_name) and not is_logged_model(record.model_version)
-        if is_version and record.is_matured and model in evaluated:
+        if is_version and record.is_complete and model in evaluated:
             newest[model] = record
 
     for (name, version), record in newest.items():

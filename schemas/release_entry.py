@@ -66,6 +66,9 @@ class PartitionEvidence(Stored):
     realised: tuple[MetricRecord, ...] = ()
     is_matured: bool = False
     """All labels should have been known. Early ones may be a selection."""
+    is_selection: bool = False
+    """The labelled rows are a selection by score, which does not stand for all rows. False also in
+    entries from before this was stored."""
 
 
 class CheckEvidence(Stored):

@@ -163,7 +163,7 @@ def _live_lines(partitions: Sequence[PartitionEvidence]) -> Iterator[str]:
 
     rows = []
     for one in reversed(partitions):
-        cells = [one.partition, f"{one.rows:,}"]
+        cells = [_partition_cell(one), f"{one.rows:,}"]
         for name in names:
             cells += [*_cells(one.estimated, [name]), *_cells(one.realised, [name])]
 
@@ -171,6 +171,15 @@ def _live_lines(partitions: Sequence[PartitionEvidence]) -> Iterator[str]:
 
     yield from ("### The live version's latest partitions", "")
     yield from _table(header, rows)
+
+
+def _partition_cell(one: PartitionEvidence) -> str:
+    """The partition; if its labels do not stand for all rows, that too."""
+    if one.realised and not one.is_matured:
+        return f"{one.partition} (more labels to come)"
+    if one.is_selection:
+        return f"{one.partition} (a selection by score)"
+    return one.partition
 
 
 def _known_names(stored: Sequence[Sequence[MetricRecord]]) -> list[str]:

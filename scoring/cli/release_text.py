@@ -12,7 +12,12 @@ from nightscore.monitoring.performance.estimates.wording import (
 )
 from nightscore.operations.releases.appraisal import Appraisal
 from nightscore.schemas.performance import MetricRecord
-from nightscore.schemas.release_entry import ChangeRecord, EvidenceRecord, ModelDiffRecord
+from nightscore.schemas.release_entry import (
+    ChangeRecord,
+    EvidenceRecord,
+    ModelDiffRecord,
+    PartitionEvidence,
+)
 
 SHOWN_CHANGES = 12
 """Changes of one aspect that are listed; `--json` has all."""
@@ -73,10 +78,9 @@ def show_evidence(evidence: EvidenceRecord) -> Iterator[str]:
         newest = evidence.live[-1]
 
         estimated = _show_metrics(newest.estimated) or "nothing"
-        n_matured = sum(bool(partition.realised) for partition in evidence.live)
         yield (
             f"Live version on {newest.partition}: {estimated} estimated; "
-            f"{n_matured} of its latest {len(evidence.live)} partitions have come true"
+            f"{_count_come_true(evidence.live)}"
         )
 
     if evidence.comparison is not None:
@@ -84,6 +88,21 @@ def show_evidence(evidence: EvidenceRecord) -> Iterator[str]:
 
     if evidence.no_comparison:
         yield f"Nothing shows by labels that it is better: {'; '.join(evidence.no_comparison)}"
+
+
+def _count_come_true(partitions: Sequence[PartitionEvidence]) -> str:
+    """How many have come true, and of how many the labels do not stand for all rows."""
+    evaluated = [one for one in partitions if one.realised]
+    n_early = sum(not one.is_matured for one in evaluated)
+    n_selections = sum(one.is_matured and one.is_selection for one in evaluated)
+
+    n_complete = len(evaluated) - n_early - n_selections
+    parts = [f"{n_complete} of its latest {len(partitions)} partitions have come true"]
+    if n_early:
+        parts.append(f"{n_early} so far, with more labels to come")
+    if n_selections:
+        parts.append(f"{n_selections} by a selection of labelled rows")
+    return ", ".join(parts)
 
 
 def _show_metrics(metrics: Sequence[MetricRecord]) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from nightscore.errors import LabelError, ScoringError
+from nightscore.errors import InvalidJobError, LabelError, ScoringError
 from nightscore.ledger.evaluation_files import write_evaluation
 from nightscore.ledger.output_formats import format_of
 from nightscore.ledger.run_record import new_run_id
@@ -135,11 +135,20 @@ def evaluate(
             None: this user's.
 
     Raises:
+        InvalidJobError: A run and a range were given.
         LabelError: The job has no labels, or none of them can be read as the job says.
         PartitionNotFoundError: There is no such run, or its results are gone.
         InputError: The labels' files cannot be read.
         StorageError: A store failed.
     """
+    if run_id is not None and (start is not None or end is not None):
+        raise InvalidJobError(
+            "A run and a range were given.",
+            expected="a run, which is of one partition, or a range of partitions",
+            found=f"{run_id}, and a range",
+            next_step=job.command("evaluate", "--run-id", run_id),
+        )
+
     done = _evaluate(job, now, start, end, run_id=run_id, cache=cache)
     if run_id is not None or not done.has_label_files:
         return done

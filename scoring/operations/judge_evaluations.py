@@ -42,7 +42,8 @@ def judge_evaluations(
     """Those of some new evaluations that can be judged, in the order of their partitions.
 
     Partitions that are not matured are left out: their labels are a selection. So are those whose
-    metric is not known. Without `gates.estimated` nothing is judged.
+    metric is not known, and results that readers no longer see: they are no news. Without
+    `gates.estimated` nothing is judged.
 
     If the labelled rows of a matured partition are a selection by score, its weighted metric is
     judged, where there is one, and a warning is the worst that it can be. If that metric is within
@@ -53,7 +54,7 @@ def judge_evaluations(
         records: The newest ones of their partitions.
     """
     gate = job.gates.estimated
-    matured = [record for record in records if record.is_matured]
+    matured = [record for record in records if record.is_matured and not record.is_replaced]
     if gate is None or not matured:
         return []
 

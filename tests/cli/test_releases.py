@@ -9,10 +9,12 @@ import pytest
 from nightscore.cli.app import build_app
 from nightscore.cli.release_text import show_evidence
 from nightscore.errors import InvalidJobError, ReleaseError
+from nightscore.flows.ui.release_page import _live_lines
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.model_versions import resolve
 from nightscore.operations.releases.evidence import baseline_evidence
-from nightscore.schemas.release_entry import EvidenceRecord
+from nightscore.schemas.performance import MetricRecord
+from nightscore.schemas.release_entry import EvidenceRecord, PartitionEvidence
 from tests.support.lake import Lake
 from tests.support.models import KnownModel, make_frame
 from tests.support.releases import DAYS, write_aliased_job
@@ -134,3 +136,27 @@ def test_a_baseline_is_logged_for_a_version_that_is_not_live_yet_and_is_evidence
     assert 0.4 < (metrics["roc_auc"].value or 0.0) < 0.6, "the label is chance"
     shown = next(show_evidence(EvidenceRecord(baselines=(evidence,))))
     assert shown.startswith("Baseline of version 1: AUC 0.")
+
+
+def test_evidence_tells_labels_that_stand_for_all_rows_from_others() -> None:
+    known = (MetricRecord(name="roc_auc", value=0.8),)
+
+    def partition(day: int, **changes: Any) -> PartitionEvidence:
+        fields = {"realised": known, "is_matured": True} | changes
+        return PartitionEvidence(partition=f"2026-11-{day:02}", run_id="run", **fields)
+
+    partitions = (
+        partition(1),
+        partition(2, is_selection=True),
+        partition(3, is_matured=False),
+        partition(4, realised=()),
+    )
+    (line,) = show_evidence(EvidenceRecord(live=partitions))
+    assert line.endswith(
+        "1 of its latest 4 partitions have come true, 1 so far, with more labels to come, "
+        "1 by a selection of labelled rows"
+    )
+    page = "\n".join(_live_lines(partitions))
+    assert "| 2026-11-02 (a selection by score) |" in page
+    assert "| 2026-11-03 (more labels to come) |" in page
+    assert "| 2026-11-04 |" in page

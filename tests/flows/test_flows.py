@@ -516,6 +516,14 @@ def test_evaluations_are_a_table_and_what_is_wrong_fails_the_run(
     assert "](data:image/png;base64," in plotted.data
     assert f"| {days[1]} | " in plotted.data
 
+    unseen, _ = [publish(job, days[1], rows, n=n) for n in (7, 8)]
+    replaced = finish(evaluate(str(path), run_id=unseen.run_id, return_state=True))
+    assert replaced.message == "1 partition evaluated, 0 unchanged"
+    latest = json.loads(asyncio.run(artifacts("test-evaluate"))[-1].data)
+    assert latest[0]["partition"] == days[1], "what readers see stays its own evaluation"
+    both = finish(evaluate(str(path), dates[0], run_id=unseen.run_id, return_state=True))
+    assert "A run and a range were given." in both.message
+
     swapped = finish(evaluate(str(path), dates[1], dates[0], return_state=True))
     assert "The range ends before it starts." in swapped.message
 

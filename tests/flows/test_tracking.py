@@ -59,7 +59,14 @@ def test_what_came_true_is_added_to_runs_and_their_models(registry: str) -> None
         counts=OutcomeCounts(predictions=100, labelled=20),
         **of_model,
     )
-    track_evaluations([record, early], [record, early], registry)
+    selected = evaluation(
+        "2024-03-04",
+        (0.6, None, None),
+        selection=0.4,
+        counts=OutcomeCounts(predictions=100, labelled=50),
+        **of_model,
+    )
+    track_evaluations([record, early], [record, early, selected], registry)
 
     run = client.get_run(tracked.run_id)
     assert run.data.metrics["rows_scored"] == 0, "what was logged with the run stays"
@@ -76,6 +83,9 @@ def test_what_came_true_is_added_to_runs_and_their_models(registry: str) -> None
     early_names = {metric.key for metric in _realised_metrics(early, None)}
     assert early_names >= {"realised_early/roc_auc", "realised_early/labelled_share"}
     assert not any(name.startswith("realised/") for name in early_names)
+    of_selection = {metric.key: metric.value for metric in _realised_metrics(selected, None)}
+    assert of_selection["realised_selection/selection"] == 0.4
+    assert {name.partition("/")[0] for name in of_selection} == {"realised_selection"}
     version = client.get_model_version("hgb_binary", "1")
     assert (
         version.tags["nightscore.realised"] == "2024-03-02: roc_auc 0.750 (0.700 to 0.800); 90 rows"

@@ -19,8 +19,10 @@ from nightscore.ledger.evaluation_files import (
 from nightscore.ledger.layout import state_store
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.evaluate import evaluate
+from nightscore.operations.judge_evaluations import judge_evaluations
 from nightscore.operations.metric_history import metric_history
 from nightscore.operations.performance import performance_known_at
+from nightscore.schemas.gates import Estimated, Gates
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from tests.cli.test_commands import save
@@ -95,6 +97,16 @@ def test_results_that_come_back_are_evaluated_as_published(bare_lake: Lake) -> N
     files = list_all_evaluations(state_store(job))[f"ds={DAY}"]
     assert [(file.number, file.is_replaced) for file in files] == [(1, True), (2, False)]
     assert list_evaluations(state_store(job))[f"ds={DAY}"] == files[1:]
+
+
+def test_results_that_readers_no_longer_see_are_no_news(bare_lake: Lake) -> None:
+    gates = Gates(estimated=Estimated(metric="roc_auc", min=0.999))
+    job, first, _ = replaced_day(bare_lake, gates=gates)
+    records = evaluate(job, NOW, run_id=first.run_id).records
+    assert [record.is_replaced for record in records] == [True]
+    assert judge_evaluations(job, records) == []
+    published = evaluate(job, NOW).records
+    assert [one.severity for one in judge_evaluations(job, published)] == ["critical"]
 
 
 def test_what_cannot_be_evaluated_says_why(bare_lake: Lake) -> None:

@@ -11,7 +11,6 @@ from nightscore.cli.realised import print_judged, print_records
 from nightscore.cli.resolve import load_any, read_range
 from nightscore.cli.show import counted, out, print_json
 from nightscore.cli.standing_text import show_standing
-from nightscore.errors import InvalidJobError
 from nightscore.operations.evaluate import Evaluation, evaluate
 from nightscore.operations.judge_evaluations import judge_evaluations
 from nightscore.operations.metric_history import measure_together
@@ -27,14 +26,6 @@ def evaluate_command(
 ) -> None:
     """Evaluate what is new, or a run, and print it."""
     spec = load_any(job)
-    if run_id is not None and any(between):
-        raise InvalidJobError(
-            "A run and a range were given.",
-            expected="a run, which is of one partition, or a range with --from and --to",
-            found=f"{run_id}, and a range",
-            next_step=spec.command("evaluate", "--run-id", run_id),
-        )
-
     first, last = read_range(spec, *between, "evaluate")
     done = evaluate(spec, datetime.now(UTC), first, last, run_id=run_id)
 

@@ -149,6 +149,7 @@ def _of_partitions(
             estimated=partition.estimated,
             realised=partition.realised,
             is_matured=partition.is_matured,
+            is_selection=partition.is_selection,
         )
         for partition in found.partitions
         if partition.model == live.uri and (partition.estimated or partition.realised)
