@@ -27,6 +27,9 @@ class LossSums(Stored):
     """Mean of the rows' differences: the challenger's loss minus the champion's."""
     variance: float = 0.0
     """Of the rows' differences, around their mean, divided by `n`."""
+    expected_variance: float = 0.0
+    """The same as the mean of both models' probabilities lets expect it, of losses of
+    probabilities. It is greater where a model is so sure that what refutes it has not come yet."""
 
 
 class PairedRecord(Stored):

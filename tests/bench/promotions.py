@@ -24,6 +24,9 @@ N_SERIES = 20_000
 N_OF_POWER = 2_000
 N_FORECASTS = 400
 MOST_NIGHTS = 200
+N_ROWS = 200
+TOO_SURE = ((0.95, 0.999), (0.99, 0.99999), (0.999, 0.99999))
+"""Probabilities of the champion and of the challenger."""
 EFFECTS = (0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 """True differences in standard deviations of days."""
 Draw = Callable[[np.random.Generator, tuple[int, int]], Floats]
@@ -73,6 +76,28 @@ def binary_days(
     return means, (squares - means**2) / (rows - 1)
 
 
+def too_sure_days(
+    rng: np.random.Generator, shape: tuple[int, int], champion: float, challenger: float
+) -> tuple[Floats, Floats]:
+    """Differences of the log loss of 200 rows a day, all of which two models give one probability.
+
+    The challenger is too sure. It wins a little on most rows and loses much on the others, whose
+    share is such that both models lose as much in the long run.
+
+    Returns:
+        The days' means, and the variances that their rows explain, as a comparison has them.
+    """
+    gain = np.log(challenger / champion)
+    cost = np.log((1 - champion) / (1 - challenger))
+    n_lost = rng.binomial(N_ROWS, gain / (gain + cost), shape)
+
+    means = (n_lost * cost - (N_ROWS - n_lost) * gain) / N_ROWS
+    variance = (n_lost * cost**2 + (N_ROWS - n_lost) * gain**2) / N_ROWS - means**2
+    probability = (champion + challenger) / 2
+    expected = probability * (1 - probability) * (gain + cost) ** 2
+    return means, np.maximum(variance, expected) / (N_ROWS - 1)
+
+
 def false_promotions(days: Floats, variances: Floats | None = None) -> float:
     """The share of series that are ever called better within their looks.
 
@@ -101,6 +126,10 @@ def measure(n_series: int = N_SERIES, n_of_power: int = N_OF_POWER) -> dict[str,
         for growth in (1.0, 1.1):
             name = f"binary, 200 rows growing by {growth - 1:.0%}, correlation {correlation}"
             false[name] = false_promotions(*binary_days(rng, shape, correlation, growth))
+
+    for champion, challenger in TOO_SURE:
+        name = f"too sure: {challenger} where the champion says {champion}"
+        false[name] = false_promotions(*too_sure_days(rng, shape, champion, challenger))
 
     return {
         "series": n_series,

@@ -16,7 +16,7 @@ from tests.support.lake import Lake
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 KINDS: dict[str, type[Any]] = {
-    "release-1.json": ReleaseEntry,
+    "release-1b.json": ReleaseEntry,
     "release-1.outcome.json": OutcomeRecord,
     "release-1.job.json": ReleaseJobRecord,
 }
@@ -27,6 +27,17 @@ def test_an_entry_written_once_is_read_for_ever(name: str) -> None:
     text = (GOLDEN / name).read_text()
     record = read_record(text, KINDS[name])
     assert json.loads(record.model_dump_json()) == json.loads(text)
+
+
+def test_an_entry_from_before_comparisons_is_read() -> None:
+    text = (GOLDEN / "release-1.json").read_text()
+    entry = read_record(text, ReleaseEntry)
+    assert entry.evidence is not None
+    assert entry.evidence.comparison is None, "not stored"
+
+    written, raw = json.loads(entry.model_dump_json()), json.loads(text)
+    del written["evidence"]["comparison"]
+    assert written == raw
 
 
 def test_an_entry_of_a_later_version_is_read_or_refused_with_its_place(

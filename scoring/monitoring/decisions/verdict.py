@@ -147,11 +147,16 @@ def _compare_loss(name: str, nights: Sequence[Night]) -> LossComparison:
 
 
 def _series(name: str, nights: Sequence[Night]) -> tuple[Floats, Floats]:
-    """The days' mean differences, and the variances that their rows explain."""
+    """The days' mean differences, and the variances that their rows explain.
+
+    A model that is too sure wins a little on each row until one refutes it. Before that row comes,
+    the rows' own variance is next to nothing, and that which is expected counts.
+    """
     found = [night.loss(name) for night in nights]
     sums = [one for one in found if one is not None]
     days = np.array([one.difference for one in sums], np.float64)
-    variances = np.array([one.variance / max(one.n - 1, 1) for one in sums], np.float64)
+    of_rows = [max(one.variance, one.expected_variance) for one in sums]
+    variances = np.array(of_rows, np.float64) / [max(one.n - 1, 1) for one in sums]
     return days, variances
 
 

@@ -13,11 +13,13 @@ from nightscore.monitoring.decisions.confidence_sequence import (
 )
 from tests.bench.promotions import (
     N_LOOKS,
+    TOO_SURE,
     binary_days,
     correlated_days,
     false_promotions,
     measure,
     show,
+    too_sure_days,
 )
 
 N_SERIES = 1_500
@@ -61,6 +63,14 @@ def test_at_most_5_percent_false_promotions_in_30_looks(tails: str) -> None:
 @pytest.mark.parametrize("growth", [1.0, 1.1])
 def test_nor_with_few_binary_rows_and_growing_volumes(growth: float) -> None:
     days, variances = binary_days(np.random.default_rng(2), (N_SERIES, N_LOOKS), 0.5, growth)
+    assert false_promotions(days, variances) <= 0.05
+
+
+@pytest.mark.parametrize(("champion", "challenger"), TOO_SURE)
+def test_nor_of_models_that_are_too_sure(champion: float, challenger: float) -> None:
+    days, variances = too_sure_days(
+        np.random.default_rng(9), (N_SERIES, N_LOOKS), champion, challenger
+    )
     assert false_promotions(days, variances) <= 0.05
 
 

@@ -15,6 +15,17 @@ from nightscore.schemas.comparison import LossSums, PairedRecord
 NO_PROBABILITY = "a score is no probability, so the share of wrong decisions is compared"
 Losses = Callable[[slice], tuple[Floats, Floats]]
 """Gives the champion's and the challenger's losses of some rows."""
+Variances = Callable[[slice], Floats]
+"""Gives the variance that is expected of the differences of some rows' losses."""
+
+
+def _square(of_class: Floats) -> Floats:
+    square: Floats = np.square(1 - of_class)
+    return square
+
+
+OF_PROBABILITIES: dict[str, Callable[[Floats], Floats]] = {"log_loss": surprise, "brier": _square}
+"""Losses by the probability that was given to the class that came. The first one decides."""
 
 
 def compare_binary(
@@ -32,23 +43,12 @@ def compare_binary(
         return PairedRecord()
 
     both = champion, challenger
-
-    def of_label(rows: slice) -> list[Floats]:
-        return [np.where(label[rows], score[rows], 1 - score[rows]) for score in both]
-
-    def surprises(rows: slice) -> tuple[Floats, Floats]:
-        first, second = map(surprise, of_label(rows))
-        return first, second
-
-    def squares(rows: slice) -> tuple[Floats, Floats]:
-        first, second = of_label(rows)
-        return np.square(1 - first), np.square(1 - second)
-
     losses: list[LossSums] = []
     notes: tuple[str, ...] = ()
 
     if all(score.min() >= 0 and score.max() <= 1 for score in both):
-        losses += [_sums("log_loss", surprises, len(label)), _sums("brier", squares, len(label))]
+        for name, loss in OF_PROBABILITIES.items():
+            losses.append(_binary_sums(name, loss, champion, challenger, label))
     else:
         notes = (NO_PROBABILITY,)
 
@@ -88,7 +88,12 @@ def compare_classes(
             first, second = (surprise(of_classes[places]) for of_classes in both)
             return first, second
 
-        losses.append(_sums("log_loss", surprises, len(label)))
+        def expected(rows: slice) -> Floats:
+            first, second = both[0][rows], both[1][rows]
+            difference = surprise(second) - surprise(first)
+            return _variance_of(difference, (first + second) / 2)
+
+        losses.append(_sums("log_loss", surprises, len(label), expected))
 
     return _compare_wrong(champion != label, challenger != label, losses)
 
@@ -131,6 +136,7 @@ def add_sums(first: LossSums, second: LossSums) -> LossSums:
 
     gap = second.difference - first.difference
     variance = (1 - share) * first.variance + share * second.variance
+    expected = (1 - share) * first.expected_variance + share * second.expected_variance
 
     return LossSums(
         name=first.name,
@@ -138,6 +144,7 @@ def add_sums(first: LossSums, second: LossSums) -> LossSums:
         champion=first.champion + share * (second.champion - first.champion),
         difference=first.difference + share * gap,
         variance=variance + share * (1 - share) * gap**2,
+        expected_variance=expected,
     )
 
 
@@ -157,7 +164,42 @@ def _compare_wrong(
     )
 
 
-def _sums(name: str, losses: Losses, n_rows: int) -> LossSums:
+def _binary_sums(
+    name: str,
+    loss: Callable[[Floats], Floats],
+    champion: Floats,
+    challenger: Floats,
+    label: Labels,
+) -> LossSums:
+    """The sums of a loss of the probability that was given to the class that came."""
+
+    def losses(rows: slice) -> tuple[Floats, Floats]:
+        first, second = (
+            loss(np.where(label[rows], score[rows], 1 - score[rows]))
+            for score in (champion, challenger)
+        )
+        return first, second
+
+    def expected(rows: slice) -> Floats:
+        first, second = champion[rows], challenger[rows]
+        of_positive = loss(second) - loss(first)
+        of_negative = loss(1 - second) - loss(1 - first)
+
+        positive = (first + second) / 2
+        shares = np.column_stack([positive, 1 - positive])
+        return _variance_of(np.column_stack([of_positive, of_negative]), shares)
+
+    return _sums(name, losses, len(label), expected)
+
+
+def _variance_of(values: Floats, probabilities: Floats) -> Floats:
+    """Of each row, shape (n,), with its values and their probabilities, shape (n, k) each."""
+    mean = (probabilities * values).sum(axis=1)
+    variance: Floats = (probabilities * np.square(values - mean[:, None])).sum(axis=1)
+    return variance
+
+
+def _sums(name: str, losses: Losses, n_rows: int, expected: Variances | None = None) -> LossSums:
     """Block by block, so that no column of losses is in memory."""
     found = LossSums(name=name, n=0, champion=0.0, difference=0.0)
 
@@ -171,6 +213,7 @@ def _sums(name: str, losses: Losses, n_rows: int) -> LossSums:
             champion=float(champion.mean()),
             difference=float(difference.mean()),
             variance=float(difference.var()),
+            expected_variance=0.0 if expected is None else float(expected(rows).mean()),
         )
         found = add_sums(found, block)
 

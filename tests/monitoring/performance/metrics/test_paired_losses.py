@@ -65,6 +65,11 @@ def test_losses_of_classes() -> None:
     losses = [metrics.log_loss(label, of_model) for of_model in probabilities]
     assert _loss(pairs, "log_loss").difference == pytest.approx(losses[1] - losses[0])
 
+    gaps = np.log(probabilities[0]) - np.log(probabilities[1])
+    mean = (probabilities[0] + probabilities[1]) / 2
+    expected = ((mean * gaps**2).sum(axis=1) - (mean * gaps).sum(axis=1) ** 2).mean()
+    assert _loss(pairs, "log_loss").expected_variance == pytest.approx(expected)
+
     without = compare_classes(champion, challenger, label)
     assert without.losses == (_loss(pairs, "error"),)
     assert without.only_champion_right == np.sum((champion == label) & (challenger != label))
@@ -80,6 +85,32 @@ def test_losses_of_numbers() -> None:
     assert _loss(pairs, "absolute_error").champion == pytest.approx(
         metrics.mean_absolute_error(label, champion)
     )
+
+
+def test_the_variance_that_is_expected_is_that_of_simulated_labels() -> None:
+    """Labels as probable as the mean of both models says."""
+    mean = (CHAMPION + CHALLENGER) / 2
+    rng = np.random.default_rng(10)
+    differences: dict[str, list[float]] = {"log_loss": [], "brier": []}
+
+    for _ in range(400):
+        pairs = compare_binary(CHAMPION, CHALLENGER, rng.random(N_ROWS) < mean, 0.5)
+        for name, found in differences.items():
+            found.append(_loss(pairs, name).difference)
+
+    for name, found in differences.items():
+        expected = _loss(pairs, name).expected_variance
+        assert np.var(found) * N_ROWS == pytest.approx(expected, rel=0.25)
+
+
+def test_a_model_that_is_too_sure_has_much_to_lose() -> None:
+    label = np.ones(1_000, bool)
+    pairs = compare_binary(np.full(1_000, 0.99), np.full(1_000, 0.99999), label, 0.5)
+
+    sums = _loss(pairs, "log_loss")
+    assert sums.difference < 0
+    assert sums.variance < 1e-12
+    assert sums.expected_variance == pytest.approx(0.005 * np.log(1_000) ** 2, rel=0.02)
 
 
 def test_partitions_of_a_day_add_up_to_the_day() -> None:
