@@ -128,3 +128,28 @@ def test_a_week_in_the_shadow_and_its_labels_are_enough(lab: Lab) -> None:
 
     (after,) = standings(lab.job)
     assert after == standing, "no run has both as champion and challenger since"
+
+
+def test_the_pairs_of_a_canary_are_the_rows_of_its_arm(lab: Lab) -> None:
+    lab.changes |= {
+        "release": {"challenger": CHALLENGER, "mode": "canary", "share": 0.4, "salt": "2024-03"},
+        "keys": ["id"],
+        "labels": {"uri": f"{lab.lake.root}/labels", "partition": {"column": "ds"}, "column": "y"},
+    }
+    day = "2024-03-01"
+    a = np.linspace(-1, 1, 200)
+    lab.lake.write(day, pd.DataFrame({"id": range(200), "a": a, "b": [0.5] * 200}))
+    lab.lake.run(lab.job, day)
+    write_labels(lab.lake, pl.DataFrame({"id": range(200), "ds": [day] * 200, "y": 2 * a - 0.5}))
+
+    done = evaluate(lab.job, NOW)
+    done.check()
+    (record,) = done.challengers["2"].records
+    own = lab.lake.read(challenger_job(lab.job, CHALLENGER))
+    assert record.paired is not None
+    assert record.paired.n == len(own)
+    assert 50 < len(own) < 110
+
+    squared_error = record.paired.losses[0]
+    assert squared_error.champion == pytest.approx((a[own["id"]] ** 2).mean())
+    assert squared_error.difference == pytest.approx(-squared_error.champion)
