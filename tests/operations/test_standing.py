@@ -15,12 +15,14 @@ from nightscore.cli.app import build_app
 from nightscore.ledger.manifest_files import write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.monitoring.performance.champion_columns import OTHER_OUTPUT
+from nightscore.monitoring.performance.metrics.paired_losses import compare_binary
 from nightscore.operations.evaluate import evaluate
 from nightscore.operations.standing import decide, find_comparison, standings
 from nightscore.schemas.challenger_jobs import challenger_job
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import ModelRecord
 from nightscore.schemas.performance import EstimateRecord, MetricRecord
+from tests.support.evaluations import recorded
 from tests.support.lake import Lake
 from tests.support.outcomes import NOW, labelled_job, labels_of, predictions, publish, write_labels
 
@@ -149,8 +151,22 @@ def test_corrected_labels_give_a_new_record(bare_lake: Lake) -> None:
 
 @pytest.mark.parametrize("is_better", [True, False])
 def test_nights_decide(bare_lake: Lake, is_better: bool) -> None:
-    job, _ = publish_nights(bare_lake, 7, is_better=is_better, n_rows=1_500)
+    job, _ = publish_nights(bare_lake, 1, is_better=is_better, n_rows=1_500)
     evaluate(job, NOW)
+
+    # Evaluations of six more nights, as others like it would write them.
+    own = challenger_job(job, CHALLENGER)
+    for n, day in enumerate(days(7)[1:], start=1):
+        rows = predictions(1_500, seed=n)
+        champion, challenger = (noisy(rows, n), rows) if is_better else (rows, noisy(rows, n))
+        paired = compare_binary(
+            champion["probability"].to_numpy(),
+            challenger["probability"].to_numpy(),
+            labels_of(rows, day, seed=n)["late"].to_numpy() == 1,
+            threshold=0.5,
+        ).model_copy(update={"champion_version": "7"})
+        recorded(own, day, (0.7, 0.6, 0.8), model_version="8", paired=paired)
+
     (found,) = standings(job)
 
     assert (found.champion, found.challenger, found.by) == ("7", "8", "labels")
