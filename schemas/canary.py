@@ -45,7 +45,7 @@ class CanaryRecord(Stored):
     def __str__(self) -> str:
         """Which rows are the challenger's, in one clause."""
         text = (
-            f"canary: version {self.version} scored {self.share:.4g} of the keys "
+            f"version {self.version} scored {100 * self.share:.4g} % of the keys "
             f"(by {', '.join(self.by)}, salt {self.salt}), {self.rows:,} rows"
         )
         if self.rows_refused_alone:

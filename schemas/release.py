@@ -139,8 +139,8 @@ def canary_problems(
             if getattr(release, name):
                 yield Problem(
                     ("release", name),
-                    f"release.{name} says which rows the challenger of a canary scores, and "
-                    f"release.mode is {release.mode}; remove it, or write mode: canary",
+                    f"release.{name} needs mode: canary, whose challenger scores the rows that it "
+                    f"names, and release.mode is {release.mode}; remove it, or change the mode",
                     (("release", "mode"),),
                 )
         return
@@ -148,7 +148,7 @@ def canary_problems(
     if len(release.challenger) != 1:
         yield Problem(
             ("release", "challenger"),
-            f"a canary has exactly one challenger, and {len(release.challenger)} are named; name "
+            f"a canary needs exactly one challenger, and {len(release.challenger)} are named; name "
             "one, or write mode: shadow",
             (("release", "mode"),),
         )
@@ -173,16 +173,18 @@ def _by_problems(
     if unknown:
         yield Problem(
             path,
-            f"rows are assigned by {', '.join(unknown)}, which readers could not see; add it to "
-            "keys or pass_through",
+            f"columns that rows are assigned by must be keys or columns of pass_through, found "
+            f"{', '.join(unknown)}; add it there",
             (("keys",), ("pass_through",)),
         )
     if not release.by and not keys:
         yield Problem(
             path,
-            "the job has no keys, so rows cannot be assigned by them; name columns of pass_through "
-            "as release.by, or add keys",
+            "a canary needs columns to assign rows by, and the job has no keys; add keys, or name "
+            "columns of pass_through as release.by",
             (("keys",),),
         )
     if release.hash == "flagd" and len(release.by) > 1:
-        yield Problem(path, "flagd assigns by one key; name one column, or write hash: xxh64", ())
+        yield Problem(
+            path, "hash: flagd needs exactly one column; name one, or write hash: xxh64", ()
+        )

@@ -1,6 +1,7 @@
 """Releases in words, as commands print them."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from nightscore.cli.standing_text import show_standing
 from nightscore.ledger.release_log import Release
@@ -13,12 +14,14 @@ from nightscore.monitoring.performance.estimates.wording import (
 from nightscore.operations.releases.appraisal import Appraisal
 from nightscore.schemas.performance import MetricRecord
 from nightscore.schemas.release_entry import (
+    CanaryEntry,
     ChangeRecord,
     EvidenceRecord,
     ModelDiffRecord,
     PartitionEvidence,
 )
 
+CANARY_COLUMNS = ("entry", "when (UTC)", "what", "version", "share", "by", "salt", "why")
 SHOWN_CHANGES = 12
 """Changes of one aspect that are listed; `--json` has all."""
 
@@ -126,3 +129,18 @@ def show_state(release: Release) -> str:
     if release.entry.kind == "moved":
         return "noticed"
     return release.outcome.outcome if release.outcome is not None else ""
+
+
+def canary_row(entry: CanaryEntry) -> dict[str, Any]:
+    """An entry of a job's canaries, as a row of `CANARY_COLUMNS`."""
+    canary = entry.canary
+    return {
+        "entry": entry.number,
+        "when (UTC)": f"{entry.at:%Y-%m-%d %H:%M}",
+        "what": entry.kind,
+        "version": canary.version,
+        "share": f"{100 * canary.share:.4g} %",
+        "by": ", ".join(canary.by),
+        "salt": canary.salt,
+        "why": entry.why,
+    }

@@ -88,6 +88,9 @@ def _print_done(manifest: Manifest) -> None:
         f"  manifest:    {manifest.location}",
     ]
 
+    if manifest.canary is not None:
+        lines.insert(3, f"  canary:      {manifest.canary}")
+
     if manifest.quarantine.by_column:
         lines.insert(2, f"  quarantine:  {_quarantine(manifest)}")
 

@@ -256,6 +256,9 @@ def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
         ("Model", f"{named_model(model.name, model.version)}, {model.digest[:19]}…"),
         ("Compared with", show_references(drift)),
     ]
+    if manifest.canary is not None:
+        report = f"`nightscore report {manifest.job}@{manifest.canary.label}` shows its arm"
+        facts.insert(3, ("Canary", f"{manifest.canary}. {report}"))
 
     if drift.score_movement is not None:
         facts.append((f"Mean {drift.score}", f"{drift.score_movement:+.4f} against the baseline"))

@@ -34,7 +34,7 @@ INFINITE = [7, 1_499]
 
 OF_THE_BASE_RUN = {"inputs", "drift", "estimate"}
 """Fields of a replay's record that say again what the base run's record says."""
-OF_BOTH = {"in_order", "output", "counts", "columns", "sample"}
+OF_BOTH = {"in_order", "output", "counts", "columns", "sample", "canary"}
 """Fields that tell of the whole partition, the published and the replayed rows."""
 OF_THE_REPLAY = {
     *("schema_version", "run_id", "status", "job", "partition_key", "partition", "attempts"),
@@ -48,6 +48,7 @@ OF_THE_REPLAY = {
         "predictor",
     ),  # of the replayed rows: `replays` has the others'
     "quarantine",  # what is still in it
+    *("challengers", "champion_run_id", "champion_model"),  # none scores what comes back
 }
 """Fields that are the replay's own."""
 

@@ -83,7 +83,7 @@ def explain(job: str, partition: str, as_json: bool, cache_dir: Path | None) -> 
 def _with_release(spec: ScoringJob, status: PartitionStatus, model: PinnedModel) -> PartitionStatus:
     """The status, with the arms of a canary, and how another version came to be live."""
     if status.canary is not None:
-        status = replace(status, reasons=(*status.reasons, str(status.canary)))
+        status = replace(status, reasons=(*status.reasons, f"canary: {status.canary}"))
 
     version = model.version.version
     if status.model_version in (None, version):

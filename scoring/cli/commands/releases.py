@@ -9,7 +9,14 @@ from typing import Any
 import typer
 
 from nightscore.cli.records import exit_code
-from nightscore.cli.release_text import appraisal_lines, release_lines, show_move, show_state
+from nightscore.cli.release_text import (
+    CANARY_COLUMNS,
+    appraisal_lines,
+    canary_row,
+    release_lines,
+    show_move,
+    show_state,
+)
 from nightscore.cli.resolve import load, log_to, model_cache
 from nightscore.cli.show import counted, out, print_json, print_table
 from nightscore.cli.standing_text import print_standings
@@ -115,7 +122,8 @@ def releases(job: str, at: datetime | None, as_json: bool) -> None:
 
     found = read_releases(spec)
     if as_json:
-        print_json([_document(release) for release in found.releases])
+        canaries = [json.loads(entry.model_dump_json()) for entry in found.canaries]
+        print_json([*map(_document, found.releases), *canaries])
         return
 
     _print_log(found)
@@ -132,6 +140,10 @@ def _print_log(found: ReleaseList) -> None:
     if found.releases[-1].is_pending:
         command = found.target.command(found.releases[-1])
         out.print(f"The newest entry is not completed: `{command}` goes on with it.")
+
+    if found.canaries:
+        rows = map(canary_row, reversed(found.canaries))
+        print_table("Canaries of this job", CANARY_COLUMNS, list(rows))
 
 
 def _opened(job: str, cache_dir: Path | None, *, verbose: bool) -> tuple[ScoringJob, ModelCache]:

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nightscore.errors import InvalidJobError, ScoringError
+from nightscore.ledger.canary_log import CanaryLog
 from nightscore.ledger.release_history import LiveVersion, version_at
 from nightscore.ledger.release_log import Release, ReleaseLog
 from nightscore.models.aliases import alias_of_job
 from nightscore.operations.releases.target import ReleaseTarget, find_target
 from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.release_entry import CanaryEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,8 @@ class ReleaseList:
     target: ReleaseTarget
     releases: list[Release]
     """Oldest first."""
+    canaries: list[CanaryEntry]
+    """Of the job, oldest first."""
 
 
 def read_releases(job: ScoringJob) -> ReleaseList:
@@ -28,7 +32,7 @@ def read_releases(job: ScoringJob) -> ReleaseList:
         StorageError: It cannot be read.
     """
     target = find_target(job)
-    return ReleaseList(target, target.log.read())
+    return ReleaseList(target, target.log.read(), CanaryLog(target.log, job.name).read())
 
 
 def live_at(found: ReleaseList, moment: datetime) -> LiveVersion:

@@ -178,6 +178,30 @@ def test_a_challenger_that_cannot_stand_beside_costs_no_row(
     assert canary_lake.run(alone).status == "unchanged"
 
 
+def test_a_challenger_that_ends_leaves_none_of_its_rows_in_any_shard(
+    canary_lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other shards had its rows already: they are scored again."""
+    monkeypatch.setattr("nightscore.engine.planning.shards.MIN_SHARD_ROWS", 1_000)
+    n_rows = 3_000
+    frame = make_frame(n_rows)
+    frame.loc[2_500:, "color"] = "ultraviolet"
+    canary_lake.write(DAY, frame.iloc[:1_000], "part-0")
+    canary_lake.write(DAY, frame.iloc[1_000:2_000], "part-1")
+    canary_lake.write(DAY, frame.iloc[2_000:], "part-2")
+
+    job = canary_job(canary_lake, "3", workers=2, release={"share": 0.9})
+    manifest = canary_lake.run(job)
+    assert manifest.status == "published", manifest.error
+    assert manifest.canary is None and manifest.measures.n_shards > 1
+
+    rows = published(canary_lake, job)
+    assert len(rows) == n_rows and set(rows["model_version"]) == {"1"}
+    (challenger,) = manifest.challengers
+    assert (challenger.mode, challenger.status) == ("canary", "failed")
+    assert verify(canary_lake.job(), DAY, canary_lake.pool, canary_lake.cache, 64, 0).is_sound
+
+
 def test_a_rollback_and_a_replay_keep_the_arms(canary_lake: Lake) -> None:
     frame = make_frame(N_ROWS)
     frame.loc[:6, "a"] = np.nan

@@ -1,5 +1,6 @@
 """When a canary began and ended, as the release log has it; what backfills make of that."""
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from nightscore.arrow.assignment import Assignment
+from nightscore.cli.app import build_app
 from nightscore.engine.base_pool import BasePool
 from nightscore.ledger.canary_log import CanaryLog, canary_at
 from nightscore.ledger.release_log import ReleaseLog
@@ -210,3 +212,27 @@ def test_the_log_says_which_arms_were_in_force_when(lake: Lake) -> None:
     assert canary_at([started, stopped], stopped.at) is None
     assert canary_at([started], stopped.at + timedelta(days=400)) == started.canary
     assert date.fromisoformat(day(0)) == TODAY
+
+
+def test_by_command(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
+    path = tmp_path / "job.json"
+    path.write_text(canary_job(lake).model_dump_json())
+
+    def call(*arguments: str) -> str:
+        assert not build_app()([*arguments], standalone_mode=False)
+        return capsys.readouterr().out
+
+    told = call("run", str(path), day(0))
+    n_rows = expected_of(lake, 0.5, "one", 0).count("2")
+    arms = f"version 2 scored 50 % of the keys (by id, salt one), {n_rows} rows"
+    assert f"canary:      {arms}; model_version says which" in told
+    assert f"canary: {arms}" in call("explain", str(path), day(0)).replace("\n", " ")
+
+    stop(canary_job(lake), number=2)
+    shown = call("releases", str(path))
+    assert "Canaries of this job" in shown and "score: it fell" in shown
+    kinds = [entry["kind"] for entry in json.loads(call("releases", str(path), "--json"))]
+    assert kinds == ["moved", "started", "stopped"]
