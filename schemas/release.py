@@ -76,6 +76,11 @@ class Release(Record):
     """A challenger that takes longer to predict than this many times the job's own model is ended.
     The job's predictions are published as always."""
 
+    backfill_newest: Annotated[int, Strict(), Field(ge=0, le=3_660)] = 0
+    """Of the newest partitions, how many are scored again at once, where another version has
+    published them, when a webhook of MLflow says that the job's alias has moved. 0: the new version
+    scores what comes from then on."""
+
     @property
     def is_canary(self) -> bool:
         """Whether readers see predictions of the challenger."""

@@ -27,6 +27,8 @@ class JobToDeploy:
     """Its predictions are compared with labels."""
     has_alias: bool = False
     """Its model is an alias, which `promote` and `demote` move."""
+    follows_alias: bool = False
+    """Its model or a challenger is an alias, so that new versions come to it."""
     registry: str = ""
     """Its model registry, by its absolute URI, which may have credentials."""
 
@@ -73,6 +75,7 @@ def check_labels(jobs: Sequence[JobToDeploy]) -> None:
 def _read(source: str) -> JobToDeploy:
     path, spec = find_job(source), load_job(source)
     is_url = "://" in path
+    challengers = spec.release.challenger if spec.release is not None else ()
 
     return JobToDeploy(
         name=spec.name,
@@ -81,6 +84,7 @@ def _read(source: str) -> JobToDeploy:
         environment=_environment(spec),
         has_labels=spec.labels is not None,
         has_alias=alias_of(spec.model) is not None,
+        follows_alias=any(map(alias_of, (spec.model, *challengers))),
         registry=absolute_uri(registry_uri(spec.registry)),
     )
 

@@ -13,6 +13,7 @@ from nightscore.flows.evaluate import evaluate
 from nightscore.flows.nightly import nightly
 from nightscore.flows.partition import score_partition
 from nightscore.flows.releases.demote import demote
+from nightscore.flows.releases.new_version import new_version
 from nightscore.flows.releases.promote import promote
 from nightscore.flows.tag import TAG
 from nightscore.inputs.job_lookup import lookup_folders, offered_jobs
@@ -72,7 +73,7 @@ def deployments_of(job: JobToDeploy, nights: Nights, pool: str) -> list[Deployme
     """The deployments of a job: every night, a range of dates, and a single partition.
 
     A job with labels has one that evaluates, too. One whose model is an alias has forms that
-    promote and demote.
+    promote and demote. One with an alias, also of a challenger, has one that looks at new versions.
     """
     chosen = {
         "timezone": nights.timezone,
@@ -134,8 +135,29 @@ def deployments_of(job: JobToDeploy, nights: Nights, pool: str) -> list[Deployme
         deployments.append(_evaluation(job, nights, pool))
     if job.has_alias:
         deployments += _releases(job, pool)
+    if job.follows_alias:
+        deployments.append(_new_versions(job, pool))
 
     return deployments
+
+
+def _new_versions(job: JobToDeploy, pool: str) -> Deployment:
+    """The deployment that an automation runs when an alias has moved."""
+    fields = {
+        "description": f"Looks at a version that an alias of {job.name} means from now on, and "
+        "scores with it.",
+        "tags": [job.name, "release", TAG],
+        "parameters": {"job": job.source},
+        "concurrency_limit": 1,
+        "concurrency_options": {"collision_strategy": "ENQUEUE"},
+    }
+
+    return Deployment(
+        flow=new_version.name,
+        name=f"{job.name}-{new_version.name}",
+        fields=fields | _common(job, new_version, pool, BACKFILL_QUEUE),
+        defaults={},
+    )
 
 
 def _releases(job: JobToDeploy, pool: str) -> list[Deployment]:

@@ -31,7 +31,10 @@ a worker with a `--limit` of its own dies if a run is retried while its process 
 POOL = "/work_pools/local"
 QUEUES = ("nightly", "backfill")
 """The first has priority."""
-DEMO_DEPLOYMENTS = ("nightly", "backfill", "score-partition", "evaluate", "promote", "demote")
+DEMO_DEPLOYMENTS = (
+    *("nightly", "backfill", "score-partition", "evaluate"),
+    *("promote", "demote", "new-version"),
+)
 """Their flows."""
 
 

@@ -15,13 +15,18 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.flows.prefect_server import PrefectServer, prefect_server
+from nightscore.flows.release_events import emit_release_events
 from nightscore.flows.stack.http_calls import request
 from nightscore.flows.tag import TAG
+from nightscore.inputs.jobfile import parse_job
 from nightscore.models.cache import ModelCache
 from nightscore.operations.baseline import record_baseline
+from nightscore.operations.webhooks.notices import Notice
+from nightscore.operations.webhooks.registry_event import RegistryEvent
 from tests.flows.test_end_to_end import ROOT, wait_for
 from tests.support.lake import Lake
 from tests.support.models import copy_registry, make_frame
@@ -105,6 +110,34 @@ def crash(api: str, flow: str, *, deployed: bool, tags: Sequence[str] = ()) -> s
     return run_id
 
 
+def move_alias(api: str) -> None:
+    """Pass on that MLflow has moved an alias of a job that is deployed, and of one that is not."""
+    flow_id = request(api, "POST", "/flows/", {"name": "new-version"})["id"]
+    named = {"name": "nights-new-version", "flow_id": flow_id, "parameters": {"job": "nights"}}
+    request(api, "POST", "/deployments/", named)
+
+    moved = RegistryEvent(
+        delivery="1", kind="alias_moved", model="delay", version="2", alias="champion"
+    )
+    jobs = [
+        parse_job(
+            {
+                "name": name,
+                "model": "models:/delay@champion",
+                "input": {"uri": "/lake/features"},
+                "output": {"uri": "/lake/predictions"},
+                "keys": ["id"],
+            }
+        )
+        for name in ("nights", "elsewhere")
+    ]
+    notices = [Notice(event=moved, job=job, source=job.name, role="champion") for job in jobs]
+
+    with temporary_settings({PREFECT_API_URL: api}):
+        for _ in range(2):  # a delivery that comes again is the same event
+            emit_release_events(notices)
+
+
 def take(queue: "Queue[Any]", n: int) -> list[Any]:
     return [queue.get(timeout=PATIENCE_S) for _ in range(n)]
 
@@ -185,6 +218,7 @@ def told(
         crash(server.api_url, "nightly", deployed=True, tags=[TAG])
         posts += take(http.posts, 2)
         mails += take(mail.mails, 1)
+        move_alias(server.api_url)
         received = Told(
             server,
             environment | addresses,
@@ -196,11 +230,11 @@ def told(
         )
         executed = {"filter": {"event": {"name": ["prefect.automation.action.executed"]}}}
         wait_for(
-            lambda: received.api("/events/filter", executed)["total"] >= 15,
+            lambda: received.api("/events/filter", executed)["total"] >= 16,
             "all actions to be recorded",
         )
         yield received
-        assert received.api("/events/filter", executed)["total"] == 15
+        assert received.api("/events/filter", executed)["total"] == 16
         assert http.posts.empty()
         assert mail.mails.empty()
 
@@ -342,19 +376,32 @@ def test_every_change_is_an_event_of_its_run(told: Told) -> None:
     assert SECRET not in json.dumps(told.api("/events/filter", {"limit": 50}))
 
 
+def test_an_alias_that_moves_starts_one_run_that_looks_at_the_version(told: Told) -> None:
+    named = {"flows": {"name": {"any_": ["new-version"]}}}
+    (run,) = told.api("/flow_runs/filter", named)
+    assert run["parameters"] == {
+        "job": "nights",
+        "model": "delay",
+        "alias": "champion",
+        "version": "2",
+    }
+    assert run["state_type"] == "SCHEDULED"
+
+
 def test_registering_again_changes_nothing(told: Told) -> None:
     first, again = told.registered
     lines = first.splitlines()
     kinds = [line.split()[0] for line in lines[:-1]]
-    assert kinds == ["block"] * 3 + ["automation"] * 8
+    assert kinds == ["block"] * 3 + ["automation"] * 9
     assert all(line.endswith("  created") for line in lines[:-1]), first
-    assert lines[-1] == "11 things created."
-    unchanged = first.replace("11 things created.", "Nothing changed.")
+    assert lines[-1] == "12 things created."
+    unchanged = first.replace("12 things created.", "Nothing changed.")
     assert again == unchanged.replace("created", "unchanged")
     automations = told.api("/automations/filter")
     assert sorted(automation["name"] for automation in automations) == [
         "Crash runs that stay pending",
         "Crash runs without a heartbeat",
+        "Look at new model versions",
         "Nightscore alerts by e-mail",
         "Nightscore alerts by webhook",
         "Nightscore alerts in Slack",
@@ -369,7 +416,7 @@ def test_what_has_no_address_is_left_as_it_is(told: Told) -> None:
     bare = {k: v for k, v in told.environment.items() if not k.startswith("NIGHTSCORE_ALERT")}
     told_again = " ".join(make_alerts(bare).stdout.split())
     assert "alerts by e-mail skipped: NIGHTSCORE_ALERT_EMAIL is not set" in told_again
-    assert len(told.api("/automations/filter")) == 8
+    assert len(told.api("/automations/filter")) == 9
 
 
 @pytest.mark.parametrize(

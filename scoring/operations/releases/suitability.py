@@ -32,7 +32,7 @@ def find_problems(
     """
     return [
         *_pin_problems(job, candidate),
-        *_check_problems(checks),
+        *check_problems(checks),
         *_baseline_problems(job, live, candidate),
         *_gate_problems(job, evidence.baselines),
         *_comparison_problems(evidence),
@@ -58,8 +58,8 @@ def _pin_problems(job: ScoringJob, candidate: ModelVersion) -> Iterator[str]:
         )
 
 
-def _check_problems(checks: Sequence[Check]) -> Iterator[str]:
-    """What `nightscore check` would find."""
+def check_problems(checks: Sequence[Check]) -> Iterator[str]:
+    """What `nightscore check` would find, each with what to do about it."""
     for check in checks:
         if check.error is None or check.same_as:
             continue
