@@ -346,9 +346,9 @@ def test_a_crashed_run_is_told_by_its_state(told: Told) -> None:
 
 
 def test_every_change_is_an_event_of_its_run(told: Told) -> None:
-    events = told.api("/events/filter", {"filter": {"event": {"prefix": ["nightscore."]}}})[
-        "events"
-    ]
+    prefixes = ["nightscore.drift.", "nightscore.performance.", "nightscore.run."]
+    found = told.api("/events/filter", {"filter": {"event": {"prefix": prefixes}}})
+    events = found["events"]
     by_job = {
         job: sorted(
             (e["event"], e["payload"]["partition"]) for e in events if e["payload"]["job"] == job
@@ -386,6 +386,9 @@ def test_an_alias_that_moves_starts_one_run_that_looks_at_the_version(told: Told
         "version": "2",
     }
     assert run["state_type"] == "SCHEDULED"
+    moved = {"filter": {"event": {"prefix": ["nightscore.release."]}}}
+    events = told.api("/events/filter", moved)["events"]
+    assert sorted(event["payload"]["job"] for event in events) == ["elsewhere", "nights"]
 
 
 def test_registering_again_changes_nothing(told: Told) -> None:
