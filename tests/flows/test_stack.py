@@ -66,11 +66,13 @@ def test_up_means_that_all_is_healthy(stack: Stack) -> None:
         "flight_delay-evaluate",
         "flight_delay-promote",
         "flight_delay-demote",
+        "flight_delay-new-version",
     }
     automations = request(stack.settings.api_url, "POST", "/automations/filter", {})
     assert sorted(automation["name"] for automation in automations) == [
         "Crash runs that stay pending",
         "Crash runs without a heartbeat",
+        "Look at new model versions",
     ]
     queue = request(stack.settings.api_url, "GET", "/work_pools/local/queues/backfill")
     assert queue["concurrency_limit"] == 1
