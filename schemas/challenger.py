@@ -3,6 +3,8 @@
 from typing import Literal
 
 from nightscore.schemas.base_record import Stored
+from nightscore.schemas.model_uri import named_model
+from nightscore.schemas.text import counted
 
 
 class ChallengerRecord(Stored):
@@ -32,3 +34,23 @@ class ChallengerRecord(Stored):
     """Rows that it refused and the job's own model did not."""
     overhead_s: float = 0.0
     """CPU seconds of workers that it took beside the job's own model."""
+
+    @property
+    def text(self) -> str:
+        """What became of it, in a sentence."""
+        name = named_model(self.name, self.version) if self.version else self.uri
+        why = self.why.rstrip(".")
+
+        if self.status == "refused":
+            return f"challenger {name} did not score: {why}"
+        if self.status == "failed":
+            return f"challenger {name} was not published: {why}"
+        if self.status == "unfinished":
+            return f"challenger {name} was not published yet when this was written"
+
+        if not self.rows_refused_alone:
+            return f"challenger {name} scored the same {counted(self.rows, 'row')}"
+        return (
+            f"challenger {name} scored {counted(self.rows, 'row')} of the same, and refused "
+            f"{self.rows_refused_alone:,} that the job's own model has scored"
+        )

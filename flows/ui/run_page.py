@@ -1,10 +1,13 @@
 """The page of a run in the Prefect UI: Markdown, as a pure function of the records."""
 
+from collections.abc import Sequence
+
 from nightscore.flows.tracking import TrackedRun
 from nightscore.flows.ui.drift import drift_lines, estimate_lines
 from nightscore.flows.ui.markdown import code, escaped, fenced
 from nightscore.operations.report import NOTHING_DRAWN, Drawn
 from nightscore.reports.cards import SIGNS
+from nightscore.schemas.challenger import ChallengerRecord
 from nightscore.schemas.manifest import GateRecord, Manifest, QuarantineRecord
 from nightscore.schemas.model_uri import named_model
 from nightscore.schemas.partition import show_value
@@ -43,6 +46,7 @@ def run_markdown(
         "",
     ]
 
+    lines += _challengers(manifest.challengers)
     lines += _gates(manifest)
     lines += _quarantine(manifest.quarantine)
 
@@ -113,6 +117,17 @@ def _link(tracked: TrackedRun | None) -> str:
     if tracked.url:
         return f"[{escaped(name)}]({tracked.url})"
     return code(name)
+
+
+def _challengers(challengers: Sequence[ChallengerRecord]) -> list[str]:
+    if not challengers:
+        return []
+
+    lines = ["### Challengers", ""]
+    for challenger in challengers:
+        cost = f"{challenger.overhead_s:.1f} CPU s" if challenger.overhead_s else "no CPU time"
+        lines.append(f"- {escaped(challenger.text)} ({cost})")
+    return [*lines, ""]
 
 
 def _gates(manifest: Manifest) -> list[str]:

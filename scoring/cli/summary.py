@@ -99,6 +99,8 @@ def _print_done(manifest: Manifest) -> None:
 
         lines.append(f"  drift:       {verdict_text(manifest.drift)}")
 
+    lines += [f"  {'beside:':<13}{challenger.text}" for challenger in manifest.challengers]
+
     for line in lines:
         out.print(line)
 

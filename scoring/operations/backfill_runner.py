@@ -25,6 +25,7 @@ from nightscore.process import available_cores, start_daemon
 from nightscore.runs.alias_moves import note_alias_move
 from nightscore.runs.run import run
 from nightscore.runs.turn import Turn
+from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import order_of
@@ -206,7 +207,12 @@ class _Backfill:
         """
         values = [one.partition for one in manifests if one.status in ("published", "held")]
         local = [pool for pool in pools if pool.is_local]
-        compare_later(self._workspace, values, self._cache, datetime.now(UTC), pools=local)
+
+        spaces = [self._workspace]
+        spaces += [self._workspace.for_job(own) for own in challenger_jobs(self.job).values()]
+
+        for space in spaces:
+            compare_later(space, values, self._cache, datetime.now(UTC), pools=local)
 
 
 def may_overlap(job: ScoringJob, before: BackfillItem, after: BackfillItem) -> bool:

@@ -32,6 +32,7 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.uris import redacted, registry_uri
 from nightscore.models.registry_catalog import open_registry
 from nightscore.monitoring.drift.stored_profiles import current_baseline
+from nightscore.operations.challengers import expect_challengers
 from nightscore.operations.checklist import Check, Checklist, Finding, UnknownError, known
 from nightscore.operations.first_rows import score_first_rows, states_all_types
 from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
@@ -154,6 +155,26 @@ class _JobChecks:
 
         self._publisher = look("output", self._write_output)
         look("table", self._compare_table)
+        if self._job.release is not None and self._job.release.challenger:
+            look("challengers", self._look_at_challengers)
+
+    def _look_at_challengers(self) -> Finding[None]:
+        """What keeps a challenger from scoring keeps no run from publishing: it is a warning."""
+        expected = expect_challengers(
+            self._job,
+            known(self._partition, "partition"),
+            known(self._contract, "columns"),
+            pool=self._pool,
+            cache=self._cache,
+        )
+        scoring = [one.model for one in expected if not one.problem]
+        text = f"beside the job's own model: {', '.join(scoring) or 'none'}"
+
+        warnings = [one.text for one in expected if one.problem]
+        for one in expected:
+            warnings += [f"challenger {one.model}: {note}" for note in one.notes]
+
+        return Finding(None, text, warnings)
 
     def _reach_registry(self) -> Finding[None]:
         uri = registry_uri(self._job.registry)

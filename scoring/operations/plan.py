@@ -1,24 +1,28 @@
 """What a run of a partition would do, and why; nothing is written."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.planning.environment import version_warnings
 from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.pool import Pool
+from nightscore.errors import MemoryLimitError
 from nightscore.inputs.partitions import find_partition
 from nightscore.inputs.tables import check_root
 from nightscore.inputs.values import check_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
+from nightscore.operations.challengers import ExpectedChallenger, expect_challengers
 from nightscore.operations.partitions import partition_statuses
 from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
 from nightscore.outputs.publish import open_publisher
+from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob
-from nightscore.schemas.partition import Partition, show_value
+from nightscore.schemas.partition import Partition, Plan, show_value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,9 @@ class PlannedRun:
     ignored_files: tuple[str, ...]
     """Files that `input.files` leaves out."""
     warnings: tuple[str, ...]
+    challengers: tuple[ExpectedChallenger, ...] = ()
+    """What it would do with each challenger of the job. Empty: there are none, or nothing is
+    scored."""
 
 
 def plan_runs(
@@ -108,9 +115,13 @@ def plan_runs(
     for value in values:
         status = status_by_value[show_value(value)]
         partition = inputs[value]
-        plan, contract = plan_partition(
-            job, model, facts, partition, PlannedWorkers(pool.capacity, pool)
-        )
+        workers = PlannedWorkers(pool.capacity, pool)
+        plan_with = functools.partial(plan_partition, job, model, facts, partition)
+        plan, contract = plan_with(workers)
+
+        challengers = expect_challengers(job, partition, contract, pool=pool, cache=cache)
+        if challengers:
+            plan, challengers = _plan_together(plan_with, workers, challengers)
 
         is_skipped = status.state == "published" and not force
 
@@ -142,7 +153,24 @@ def plan_runs(
                 extra_columns=tuple(plan.extra_columns),
                 ignored_files=ignored_files[value],
                 warnings=tuple(warnings),
+                challengers=() if is_skipped else tuple(challengers),
             )
         )
 
     return planned_runs
+
+
+def _plan_together(
+    plan_with: Callable[[PlannedWorkers], tuple[Plan, Contract]],
+    workers: PlannedWorkers,
+    challengers: Sequence[ExpectedChallenger],
+) -> tuple[Plan, list[ExpectedChallenger]]:
+    """The plan with the challengers. If that takes too much memory, without them, and why."""
+    others = tuple(one.beside for one in challengers if one.beside is not None)
+    try:
+        return plan_with(replace(workers, others=others))[0], list(challengers)
+    except MemoryLimitError as error:
+        refused = [
+            replace(one, problem=one.problem or error.what, beside=None) for one in challengers
+        ]
+        return plan_with(workers)[0], refused

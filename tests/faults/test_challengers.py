@@ -22,7 +22,7 @@ from tests.faults.points import CHANGES, at_each_point, run_and_be_killed_at
 from tests.faults.test_kills import job_file
 from tests.operations.releases.conftest import DAYS, Lab, make_lab
 from tests.support.lake import Lake
-from tests.support.models import KnownModel, make_frame
+from tests.support.models import NUMBERS, KnownModel, make_frame
 from tests.support.warm_commands import run_command
 
 Tell = Callable[[str, str, Manifest | str], None]
@@ -158,7 +158,7 @@ def test_killed_by_a_signal_before_any_change(
     job = lake.job("hgb_binary", release={"challenger": "models:/logistic/1"})
     own, frame = challenger_jobs(job)["1"], make_frame(300)
     lake.write(DAY, frame)
-    expected = models["hgb_binary"].estimator.predict_proba(frame[["a", "b", "c"]])[:, 1]
+    expected = models["hgb_binary"].estimator.predict_proba(frame[NUMBERS])[:, 1]
     path = job_file(lake, parse_job(job.model_dump(mode="json")), tmp_path)
 
     def command(*options: str, program: Callable[[], None] | None = None) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 from nightscore.cli.resolve import load, log_to, model_cache, read_value
 from nightscore.cli.show import out, print_json, print_table, show_size
 from nightscore.engine.worker_backend_catalog import open_pool
+from nightscore.operations.challengers import ExpectedChallenger
 from nightscore.operations.plan import PlannedRun, plan_runs
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model_uri import named_model
@@ -54,6 +55,17 @@ def _document(planned: PlannedRun) -> dict[str, Any]:
         "extra_columns": planned.extra_columns,
         "ignored_files": planned.ignored_files,
         "warnings": planned.warnings,
+        "challengers": [_challenger(one) for one in planned.challengers],
+    }
+
+
+def _challenger(expected: ExpectedChallenger) -> dict[str, Any]:
+    return {
+        "label": expected.label,
+        "model": expected.model,
+        "action": "refuse" if expected.problem else "score",
+        "problem": expected.problem,
+        "notes": expected.notes,
     }
 
 
@@ -78,3 +90,8 @@ def _print_plan(spec: ScoringJob, planned_runs: Sequence[PlannedRun]) -> None:
         out.print(f"{planned.partition}: {planned.action}: {'; '.join(planned.reasons)}")
         for warning in planned.warnings:
             out.print(f"{planned.partition}: {warning}")
+
+        for challenger in planned.challengers:
+            out.print(f"{planned.partition}: {challenger.text}")
+            for note in challenger.notes:
+                out.print(f"  {note}")

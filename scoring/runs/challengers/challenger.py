@@ -6,20 +6,20 @@ from datetime import UTC, datetime
 from nightscore.engine.planning.plan import Beside, agree_on_columns
 from nightscore.engine.planning.predictor_choice import PredictorChoice, choose_predictor
 from nightscore.engine.shard import ChallengerResult
-from nightscore.errors import ContractError
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.live import Live
 from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.publish import open_publisher
 from nightscore.outputs.publisher import Publisher
 from nightscore.runs.challengers.canary import Canary, check_alike
+from nightscore.runs.challengers.columns import beside_champion
 from nightscore.runs.drift_check import DriftCheck
 from nightscore.runs.execution import Execution
 from nightscore.runs.owner import check_owner
 from nightscore.runs.partition_state import PartitionState
 from nightscore.runs.run_plan import RunPlan, inputs_record, learn_model
 from nightscore.schemas.challenger import ChallengerRecord
-from nightscore.schemas.contract import Contract, OutputColumn, champion_name
+from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import ModelFacts
 from nightscore.schemas.model_uri import named_model
@@ -147,7 +147,7 @@ class Challenger:
             check_alike(self.canary, (plan.facts, self.facts), (plan.contract, self.contract))
 
         with execution.record.stage("plan"):
-            self.contract = _beside(self.contract, plan.contract.predictions)
+            self.contract = beside_champion(self.contract, plan.contract.predictions)
             schema = self.contract.output_schema()
 
             execution.record.warn(*self._publisher.check_fits(schema, execution.value))
@@ -219,20 +219,3 @@ class Challenger:
             rows_refused_alone=sum(result.n_refused_alone for result in self.results),
             overhead_s=round(sum(result.cpu_s for result in self.results), 4),
         )
-
-
-def _beside(contract: Contract, champion: tuple[OutputColumn, ...]) -> Contract:
-    """The columns of a challenger's table, with those of the champion's predictions."""
-    taken = {name.lower() for name in contract.output_schema().names}
-    added = [champion_name(column.name) for column in champion]
-    clashes = [name for name in added if name.lower() in taken]
-
-    if clashes:
-        raise ContractError(
-            "The challenger's table would have two columns of one name; no row was read.",
-            expected=f"no key and no column of pass_through that is called {', '.join(clashes)}: "
-            "these are the predictions of the job's own model",
-            next_step="rename the column in the input, or leave it out of pass_through",
-        )
-
-    return replace(contract, champion=champion)

@@ -1,0 +1,136 @@
+"""What a job's challengers would do in a run, and what is wrong with them. Nothing is written."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from nightscore.engine.model_facts import learn_facts
+from nightscore.engine.planning.plan import Beside, agree_on_columns
+from nightscore.engine.planning.predictor_choice import choose_predictor
+from nightscore.engine.pool import Pool
+from nightscore.errors import ScoringError
+from nightscore.ledger.workspace import Workspace
+from nightscore.models.cache import ModelCache
+from nightscore.models.pinned import PinnedModel
+from nightscore.outputs.publish import open_publisher
+from nightscore.runs.challengers.columns import beside_champion
+from nightscore.runs.run_plan import cluster_obstacle
+from nightscore.schemas.challenger_jobs import challenger_jobs
+from nightscore.schemas.contract import Contract
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.model_uri import named_model
+from nightscore.schemas.partition import Partition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedChallenger:
+    """What a run would do with one challenger."""
+
+    label: str
+    """What the job calls it."""
+    model: str
+    """Its model in words; its URI, if there is no such model."""
+    problem: str = ""
+    """Why it would not score. Empty: it would."""
+    notes: tuple[str, ...] = ()
+    """What is not wrong, but may not be meant."""
+    beside: Beside | None = None
+    """What it takes of the workers. None: it would not score."""
+
+    @property
+    def text(self) -> str:
+        """What it would do, in a sentence."""
+        if self.problem:
+            return f"challenger {self.model} would not score: {self.problem.rstrip('.')}"
+        return f"challenger {self.model} scores the same rows"
+
+
+def expect_challengers(
+    job: ScoringJob,
+    partition: Partition,
+    champion: Contract,
+    *,
+    pool: Pool,
+    cache: ModelCache,
+) -> list[ExpectedChallenger]:
+    """What a run of a partition would do with each challenger of the job.
+
+    Args:
+        job: With its challengers.
+        partition: With its files.
+        champion: The columns of the job's own model.
+        pool: Workers; one of them loads the models.
+        cache: Models of this host.
+    """
+    expected = []
+    for label, own_job in challenger_jobs(job).items():
+        obstacle = cluster_obstacle(job)
+        if obstacle is not None:
+            expected.append(
+                ExpectedChallenger(label=label, model=own_job.model, problem=obstacle.what)
+            )
+            continue
+
+        expected.append(_expect(label, own_job, partition, champion, pool, cache))
+    return expected
+
+
+def _expect(
+    label: str,
+    job: ScoringJob,
+    partition: Partition,
+    champion: Contract,
+    pool: Pool,
+    cache: ModelCache,
+) -> ExpectedChallenger:
+    name = job.model
+    try:
+        model = PinnedModel.resolve(job, cache)
+        name = named_model(model.version.name, model.version.version)
+
+        facts = learn_facts(model, cache, pool)
+        contract = agree_on_columns(job, facts, partition, pool)
+        schema = beside_champion(contract, champion.predictions).output_schema()
+
+        publisher = open_publisher(Workspace(job))
+        publisher.check()
+        fits = publisher.check_fits(schema, partition.value)
+    except ScoringError as error:
+        problem = "; ".join([error.what, *error.problems])
+        return ExpectedChallenger(label=label, model=name, problem=problem)
+
+    predictor = choose_predictor(job, model.cached.path, facts)
+    return ExpectedChallenger(
+        label=label,
+        model=name,
+        notes=(*_notes(job, model, contract, champion), *fits),
+        beside=Beside(predictor, contract),
+    )
+
+
+def _notes(
+    job: ScoringJob, model: PinnedModel, contract: Contract, champion: Contract
+) -> Iterator[str]:
+    if model.version.baseline_tag is None:
+        yield (
+            "it has no baseline, so its drift is measured against its own earlier partitions "
+            f"alone, and its performance is not estimated; `{job.command('baseline')} --from DATA` "
+            "logs one"
+        )
+
+    added = _names_besides(contract, champion)
+    if added:
+        yield f"it needs columns that the job's own model does not: {', '.join(added)}"
+
+    own = [column.name for column in contract.predictions]
+    others = [column.name for column in champion.predictions]
+    if own != others:
+        yield (
+            f"its outputs are {', '.join(own)}, those of the job's own model {', '.join(others)}: "
+            "only what both have can be compared"
+        )
+
+
+def _names_besides(contract: Contract, champion: Contract) -> Sequence[str]:
+    """Features that only a challenger reads."""
+    read = {column.name for column in champion.features}
+    return [column.name for column in contract.features if column.name not in read]

@@ -1,0 +1,168 @@
+"""What `check` and `plan` say of challengers, and the commands that name one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from nightscore.cli.app import build_app
+from nightscore.operations.challengers import ExpectedChallenger
+from nightscore.operations.check import check_model
+from nightscore.operations.plan import PlannedRun, plan_runs
+from nightscore.schemas.manifest import Manifest
+from tests.operations.releases.conftest import DAYS, Lab, lab, save_version
+
+__all__ = ["lab"]
+DAY = DAYS[0]
+
+
+@pytest.fixture
+def shadowed(lab: Lab) -> Lab:
+    lab.registry.set_alias("delay", "challenger", "2")
+    lab.changes = {"release": {"challenger": "models:/delay@challenger"}}
+    return lab
+
+
+def plan_day(lab: Lab, **options: Any) -> PlannedRun:
+    (planned,) = plan_runs(lab.job, [DAY], pool=lab.lake.pool, cache=lab.lake.cache, **options)
+    return planned
+
+
+def wider_version(lab: Lab) -> None:
+    """Version 4, which wants a column that the input does not have."""
+    folder = save_version(lab.lake.cache.root / "wider", 1.0)
+    mlmodel = folder / "MLmodel"
+    mlmodel.write_text(mlmodel.read_text().replace('"a"', '"weather"'))
+    lab.registry.add("delay", folder)
+
+
+def test_a_plan_says_what_challengers_do(shadowed: Lab) -> None:
+    alone = plan_day(shadowed)
+    wider_version(shadowed)
+    uris = ["models:/delay@challenger", "models:/delay/4", "models:/delay/9"]
+    shadowed.changes = {"release": {"challenger": uris}}
+
+    planned = plan_day(shadowed)
+
+    challenger, wider, missing = planned.challengers
+    assert challenger.text == "challenger delay version 2 scores the same rows"
+    assert any("it has no baseline" in note for note in challenger.notes)
+    assert "would not score: The partition does not fit the model" in wider.text
+    assert "weather" in wider.problem
+    assert "has no version 9" in missing.problem
+    assert planned.fingerprint == alone.fingerprint, "challengers change no prediction"
+
+
+def test_a_plan_counts_the_memory_of_all_models(lab: Lab) -> None:
+    alone = plan_day(lab)
+    lab.changes = {"release": {"challenger": ["models:/delay/2", "models:/delay/3"]}}
+
+    together = plan_day(lab)
+
+    assert together.memory_bytes > alone.memory_bytes
+    limit = (alone.memory_bytes + together.memory_bytes) // 2
+    lab.changes |= {"limits": {"memory_bytes": limit}}
+    planned = plan_day(lab)
+    assert planned.memory_bytes <= limit
+    assert {one.problem for one in planned.challengers} == {
+        "The job does not fit its memory limit; nothing was read."
+    }
+
+
+def test_a_skipped_partition_has_no_challengers(shadowed: Lab) -> None:
+    shadowed.lake.run(shadowed.job, DAY)
+    assert plan_day(shadowed).challengers == ()
+    forced = plan_day(shadowed, force=True)
+    assert [one.label for one in forced.challengers] == ["challenger"]
+
+
+def test_check_warns_of_what_keeps_a_challenger_from_scoring(shadowed: Lab) -> None:
+    wider_version(shadowed)
+    uris = ["models:/delay@challenger", "models:/delay/4"]
+    shadowed.changes = {"release": {"challenger": uris}}
+
+    checks = check_model(shadowed.job, shadowed.lake.cache, shadowed.lake.pool)
+
+    (check,) = [check for check in checks if check.name == "challengers"]
+    assert (check.state, check.found) == (
+        "warning",
+        "beside the job's own model: delay version 2",
+    )
+    assert any("delay version 4 would not score" in warning for warning in check.warnings)
+    assert any("delay version 2: it has no baseline" in warning for warning in check.warnings)
+
+
+def call(lab: Lab, folder: Path, *arguments: str) -> Any:
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(lab.job.model_dump(mode="json")))
+    words = [word.replace("JOB", str(path)) for word in arguments]
+    return CliRunner().invoke(build_app(), words)
+
+
+def test_commands_that_look_take_a_challenger(shadowed: Lab, tmp_path: Path) -> None:
+    manifest = shadowed.lake.run(shadowed.job, DAY)
+    (record,) = manifest.challengers
+
+    runs = json.loads(call(shadowed, tmp_path, "runs", "JOB@challenger", "--json").output)
+    assert [run["run_id"] for run in runs] == [record.run_id]
+    for words in (
+        ("partitions", "JOB@challenger"),
+        ("explain", "JOB@challenger", DAY),
+        ("history", "JOB@challenger", DAY),
+        ("clean", "JOB@challenger"),
+    ):
+        done = call(shadowed, tmp_path, *words)
+        assert done.exit_code == 0, (words, done.output)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "JOB@challenger", DAY),
+        ("plan", "JOB@challenger", DAY),
+        ("backfill", "JOB@challenger", "--from", DAY, "--to", DAY),
+        ("replay", "JOB@challenger", DAY),
+        ("rollback", "JOB@challenger", "--from", DAY, "--to", DAY),
+        ("approve", "JOB@challenger", DAY),
+        ("promote", "JOB@challenger"),
+        ("demote", "JOB@challenger"),
+        ("releases", "JOB@challenger"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_commands_that_score_or_release_refuse_a_challenger(
+    shadowed: Lab, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    done = call(shadowed, tmp_path, *words)
+    error = done.exception
+    assert done.exit_code != 0
+    assert "scores and is released with its job only; nothing was done" in str(error)
+    assert "give the job itself" in str(error)
+
+
+def test_a_run_says_what_became_of_its_challengers(
+    shadowed: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nightscore.cli.summary import print_manifest
+    from nightscore.flows.ui.run_page import run_markdown
+
+    uris = ["models:/delay@challenger", "models:/delay/9"]
+    shadowed.changes = {"release": {"challenger": uris}}
+    manifest: Manifest = shadowed.lake.run(shadowed.job, DAY)
+
+    print_manifest(manifest, shadowed.job)
+    page = run_markdown(manifest)
+
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "challenger delay version 2 scored the same 4 rows" in shown
+    assert "### Challengers" in page
+    assert "challenger delay version 2 scored the same 4 rows" in page
+    assert "models:/delay/9 did not score: The model delay has no version 9" in page
+
+
+def test_what_would_be_done_is_one_sentence() -> None:
+    expected = ExpectedChallenger(label="8", model="delay version 8", problem="It is too wide.")
+    assert expected.text == "challenger delay version 8 would not score: It is too wide"
