@@ -137,6 +137,7 @@ def measure(n_series: int = N_SERIES, n_of_power: int = N_OF_POWER) -> dict[str,
         "false": false,
         "nights": {str(phi): _nights(rng, phi, n_of_power) for phi in (0.0, 0.5)},
         "forecast": _forecasts(rng, min(n_of_power, N_FORECASTS)),
+        "false_in_many_looks": _of_many_looks(rng, max(n_series // 5, 1)),
         "cpu_s": time.process_time() - started,
     }
 
@@ -146,6 +147,10 @@ def show(result: dict[str, Any]) -> None:
     print(f"\nFalse promotions in {result['looks']} nightly looks, of {result['series']:,} series")
     for name, share in result["false"].items():
         print(f"  {name:58} {share:6.2%}")
+
+    print(f"\nThe same in {MOST_NIGHTS} looks, correlation 0.5")
+    for tails, share in result["false_in_many_looks"].items():
+        print(f"  {tails:58} {share:6.2%}")
 
     print('\nNights until "better": median (80 % are decided by), by the true difference')
     for correlation, of_effects in result["nights"].items():
@@ -180,6 +185,15 @@ def _of_other_days(rng: np.random.Generator, shape: tuple[int, int]) -> dict[str
     false["volumes grow by 10 %, correlation 0.5"] = false_promotions(days * few_rows)
     false["volumes fall by 10 %, correlation 0.5"] = false_promotions(days * few_rows[::-1])
     return false
+
+
+def _of_many_looks(rng: np.random.Generator, n_series: int) -> dict[str, float]:
+    found = {}
+    for tails in TAILS:
+        days = correlated_days(rng, (n_series, MOST_NIGHTS), 0.5, tails)
+        found[tails] = false_promotions(days)
+
+    return found
 
 
 def _first_better(days: Floats, variances: Floats | None = None) -> Floats:
