@@ -117,7 +117,7 @@ WORKLOAD ?=
 PEER ?=
 REPEATS ?=
 ONLY ?=
-bench: $(READY) ## Measure Prefect, drift, a 10 TB plan, metrics of labelled rows, a canary's assignment, false promotions, and the engine beside its peers (an hour; BENCH=engine SIZE=small WORKLOAD=W1 PEER=ray); BENCH=bars: what is asked of speed (30 minutes; ONLY=4,5); BENCH=estimates: of performance, beside NannyML (20 minutes; REPEATS=5)
+bench: $(READY) ## Measure Prefect, drift, a 10 TB plan, metrics of labelled rows, a canary's assignment, challengers, false promotions, and the engine beside its peers (an hour; BENCH=engine SIZE=small WORKLOAD=W1 PEER=ray); BENCH=bars: what is asked of speed (30 minutes; ONLY=4,5); BENCH=estimates: of performance, beside NannyML (20 minutes; REPEATS=5)
 	$(BIN)/python -m tests.bench $(BENCH) --size $(SIZE) $(if $(WORKLOAD),--workload $(WORKLOAD)) \
 	  $(if $(PEER),--peer $(PEER)) $(if $(REPEATS),--repeats $(REPEATS)) $(if $(ONLY),--only $(ONLY))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.bench import (
     assignment_cost,
+    challenger_cost,
     drift_cost,
     metrics_cost,
     prefect_overhead,
@@ -37,6 +38,7 @@ def main() -> None:
         "plan",
         "metrics",
         "assignment",
+        "challengers",
         "promotions",
         "engine",
         "bars",
@@ -80,6 +82,7 @@ def main() -> None:
         "plan": (lambda: ten_terabytes.measure(options.files, options.remote), ten_terabytes.show),
         "metrics": (lambda: metrics_cost.measure(repeats), metrics_cost.show),
         "assignment": (lambda: assignment_cost.measure(repeats), assignment_cost.show),
+        "challengers": (lambda: challenger_cost.measure(repeats), challenger_cost.show),
         "promotions": (promotions.measure, promotions.show),
         "estimates": (
             lambda: estimates.measure(options.repeats or estimates.N_DAYS, FOLDER / KEPT_ANSWERS),

@@ -23,6 +23,7 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.profiles.profile_spec import BinsToCut, ProfiledColumn, ProfileSpec
 from nightscore.profiles.table import Role, from_stream
 from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.partition import Shard
 from tests.support.lake import Lake
 from tests.support.models import register
 
@@ -116,13 +117,16 @@ def _misbehaving_estimator(path: str) -> Any:
 
 
 def whole_task(lake: Lake, job: ScoringJob, run_id: str) -> ShardTask:
-    """The task of a partition's only shard, with bins cut at its first batch."""
+    """A task for all rows of a partition, with bins cut at its first batch."""
     model = PinnedModel.resolve(job, lake.cache)
     facts = learn_facts(model, lake.cache, lake.pool)
     partition, _ = find_partition(Workspace(job), DAY)
     plan, contract = plan_partition(job, model, facts, partition, PlannedWorkers(1, lake.pool))
 
-    (task,) = ScratchRun(job, run_id, model, facts).tasks(plan, contract, plan.shards)
+    pieces = tuple(piece for shard in plan.shards for piece in shard.pieces)
+    n_bytes = sum(shard.n_bytes for shard in plan.shards)
+    whole = Shard(0, pieces, plan.n_rows, n_bytes, is_last=True)
+    (task,) = ScratchRun(job, run_id, model, facts).tasks(plan, contract, [whole])
     columns: list[tuple[Role, str, pa.DataType]] = []
     columns += [("feature", column.name, column.type) for column in contract.features]
     columns += [("prediction", column.name, column.type) for column in contract.predictions]
