@@ -3,6 +3,7 @@
 from typing import Literal
 
 from nightscore.schemas.base_record import Stored
+from nightscore.schemas.difference import DifferenceRecord
 from nightscore.schemas.model_uri import named_model
 from nightscore.schemas.text import counted
 
@@ -34,6 +35,8 @@ class ChallengerRecord(Stored):
     """Rows that it refused and the job's own model did not."""
     overhead_s: float = 0.0
     """CPU seconds of workers that it took beside the job's own model."""
+    difference: DifferenceRecord | None = None
+    """How its predictions differ. Null: not stored, as of a run of an earlier version."""
 
     @property
     def text(self) -> str:

@@ -158,5 +158,6 @@ class DifferenceRecord(Stored):
     """The rows that differ most, at most 20."""
     refused: RefusedRecord = RefusedRecord()
     champion_cpu_s: float | None = None
-    """CPU seconds of predicting. Null: not measured."""
+    """CPU seconds of workers: reading, predicting, counting and writing. Null: not measured."""
     challenger_cpu_s: float | None = None
+    """CPU seconds that the challenger took beside it, the counting of differences included."""

@@ -118,6 +118,7 @@ COMMANDS = {
     ),
     "alerts": Command("deployments:alerts", NIGHTLY, "alerts", changes_data=True),
     "down": Command("services:down", NIGHTLY, "down", changes_data=True),
+    "compare": Command("releases:compare", RELEASE, "compare flight_delay --from 2026-11-01"),
     "promote": Command(
         "releases:promote",
         RELEASE,

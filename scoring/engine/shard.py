@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nightscore.arrow.assignment import Assignment
 from nightscore.outputs.writer import WrittenPart
+from nightscore.profiles.differences.difference_spec import DifferenceSpec
 from nightscore.profiles.profile_spec import NO_PROFILE, ProfileSpec
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob
@@ -60,6 +61,8 @@ class ShardTask:
     row_counts: str = ""
     """Path of the file in which the worker notes how many rows it has scored. Empty: nobody asks,
     or the worker is on another machine."""
+    difference: DifferenceSpec | None = None
+    """Of a challenger: what is compared with the champion's predictions. None: nothing is."""
     first_attempt: int = 0
     """Number of the run's first attempt at any shard: none writes over an earlier one's part."""
     challengers: "tuple[ShardTask, ...]" = ()

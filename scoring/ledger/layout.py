@@ -16,6 +16,7 @@
         reports/ds=2026-11-24/<run_id>.html         the same for people, if somebody asked
         comparisons/ds=2026-11-24/<run_id>.json     the newest comparison, if it is a later one
         comparisons/ds=2026-11-24/<run_id>.parquet  its statistics
+        differences/ds=2026-11-24/<run_id>.json.gz  counts of a challenger's differences
         evaluations/ds=2026-11-24/<run_id>-<n>-<digest>.json     predictions against labels
         evaluations/ds=2026-11-24/<run_id>-<n>-<digest>.parquet  scores and labels, without keys
         performance/ds=2026-11-24/<run_id>-<n>-<digest>.parquet  the metrics, for people
@@ -112,6 +113,11 @@ def profile_path(folder: str, run_id: str) -> str:
 def drift_path(folder: str, run_id: str) -> str:
     """How a run's columns differ from earlier partitions."""
     return f"drift/{folder}/{run_id}.parquet"
+
+
+def difference_path(folder: str, run_id: str) -> str:
+    """How a challenger's predictions differ from its champion's: counts that can be added up."""
+    return f"differences/{folder}/{run_id}.json.gz"
 
 
 def comparison_path(folder: str, run_id: str) -> str:

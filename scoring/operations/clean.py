@@ -38,6 +38,17 @@ skipped."""
 AT_ONCE = 500
 """Files to remove before checking again that this command still holds the lease."""
 
+MONITORING = (
+    "profiles",
+    "drift",
+    "comparisons",
+    "differences",
+    "evaluations",
+    "performance",
+    "reports",
+)
+"""Folders of the state whose files stay with the run that they are of."""
+
 log = logging.getLogger("nightscore")
 
 
@@ -49,7 +60,7 @@ class Files:
     """Written by runs for readers, in the store of their parts."""
     checkpoints: tuple[Entry, ...]
     monitoring: tuple[Entry, ...]
-    """Profiles, comparisons, evaluations and reports."""
+    """Profiles, comparisons, differences, evaluations and reports."""
     samples: tuple[Entry, ...] = ()
     """Samples of rows, of partitions and of baselines."""
 
@@ -296,7 +307,7 @@ def _list(workspace: Workspace, publisher: Publisher, oldest_s: float) -> _Liste
         by_kind.setdefault(entry.path.partition("/")[0], []).append(entry)
 
     monitoring: list[Entry] = []
-    for kind in ("profiles", "drift", "comparisons", "evaluations", "performance", "reports"):
+    for kind in MONITORING:
         monitoring += by_kind.get(kind, [])
 
     writes_in_place = format_of(workspace.job).writes_in_place

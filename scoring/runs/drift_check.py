@@ -5,6 +5,7 @@ waits for a review.
 """
 
 import functools
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from nightscore.monitoring.drift.references import References, find_references
 from nightscore.monitoring.drift.stored_profiles import cache_profile
 from nightscore.process import start_daemon
 from nightscore.profiles.profile_spec import ProfileSpec
+from nightscore.profiles.table import ColumnProfile, Key
 from nightscore.runs.execution import Execution
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.manifest import DriftRecord
@@ -61,6 +63,11 @@ class DriftCheck:
             raise
         except Exception as error:  # noqa: BLE001 (it costs the comparison only)
             self._give_up(error)
+
+    @property
+    def bins(self) -> Mapping[Key, ColumnProfile]:
+        """Columns whose bins the partition is counted over; empty without references."""
+        return self._references.bins if self._references is not None else {}
 
     def add_profiles(
         self, tasks: list[ShardTask], contract: Contract, n_at_once: int

@@ -62,6 +62,7 @@ READS = {
 SERVES = {"pages": "reads only, until somebody stops it"}
 ELSEWHERE = {
     "performance": "needs a baseline with labels: tests/operations/test_performance.py",
+    "compare": "needs a job with a challenger: tests/operations/test_compare_versions.py",
     "releases": "needs a job whose model is an alias: tests/cli/test_releases.py",
 }
 """Commands that do not end by themselves."""

@@ -1,6 +1,7 @@
 """Arguments of the commands that release model versions."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -93,3 +94,41 @@ def releases(
     from nightscore.cli.commands.releases import releases as execute
 
     execute(job, at, as_json)
+
+
+def compare(
+    job: Job,
+    challenger: Annotated[
+        str | None,
+        typer.Argument(metavar="CHALLENGER", help="Only this one, by its alias or version."),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="PARTITION", help="First partition to compare.")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", metavar="PARTITION", help="Last partition to compare.")
+    ] = None,
+    last: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="COUNT", help="Number of partitions to compare, the latest ones."
+        ),
+    ] = 30,
+    run_id: Annotated[
+        str | None,
+        typer.Option(metavar="RUN_ID", help="Only this run of the challenger."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Write the page with plots there."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the predictions of challengers differ from those of the job's own model.
+
+    Both have scored the same rows. It says how many decisions change, where the differences are
+    largest, and which keys differ most. It needs no labels, so it does not say which is better.
+    """
+    from nightscore.cli.commands.compare import compare as execute
+
+    execute(job, challenger, (start, end), last, run_id, output, as_json)

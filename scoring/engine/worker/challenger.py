@@ -24,6 +24,7 @@ from nightscore.engine.worker.challenger_failures import (
 )
 from nightscore.engine.worker.champion_columns import champion_columns
 from nightscore.engine.worker.model_pass import ModelPass, ScoredBatch
+from nightscore.engine.worker.prediction_differences import PredictionDifferences
 from nightscore.engine.worker.row_origins import RowOrigins
 from nightscore.engine.worker.stage_clock import StageClock
 from nightscore.engine.worker.worker_model import predictor_of
@@ -61,6 +62,8 @@ class Challenger:
         self._n_refused_alone = 0
         self._n_published = 0
         self._predict_cpu_s = 0.0
+        self._differences = PredictionDifferences(task)
+        self._difference = ""
         self._result: ShardResult | None = None
         self._step_started = 0.0
 
@@ -109,6 +112,7 @@ class Challenger:
             predict_cpu_s=self._predict_cpu_s,
             n_refused_alone=self._n_refused_alone,
             n_published=self._n_published,
+            difference=self._difference,
         )
 
     def end(self, error: BaseException) -> None:
@@ -151,7 +155,7 @@ class Challenger:
         self._pass = ModelPass(self._task, predictor, self._source.store, self._origins, clock)
 
     def _open(self, task: ShardTask) -> None:
-        self._task = task
+        self._task, self._differences = task, PredictionDifferences(task)
         self._own.open(task, elapsed_s=0.0, now=self._now)
 
     def _follow(self, champion: ScoredBatch, champion_s: float) -> None:
@@ -177,6 +181,7 @@ class Challenger:
 
         is_refused_alone = champion.outcome.scored_mask & ~scored.outcome.scored_mask
         self._n_refused_alone += int(is_refused_alone.sum())
+        self._differences.add(champion, scored)
         own.write(scored.output)
 
         if is_wanted is not None:
@@ -195,6 +200,7 @@ class Challenger:
 
     def _finish(self) -> None:
         part = self._own.close()
+        self._difference = self._differences.to_text()
         self._result = self._own.result(part)
 
     def _now(self) -> float:

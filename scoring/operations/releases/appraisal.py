@@ -144,7 +144,6 @@ def newest_version(target: ReleaseTarget) -> str:
         ModelNotFoundError: It has none.
     """
     versions = target.alias.versions()
-
     if versions:
         return versions[-1]
 

@@ -124,17 +124,13 @@ class DifferenceCounter:
         sample = self._sample(pairs, positions)
         self._count_sample(sample, features, passthrough)
 
-    def add_cost(self, champion_cpu_s: float, challenger_cpu_s: float) -> None:
-        """Add CPU seconds of predicting."""
-        self._counts.champion_cpu_us += round(1e6 * champion_cpu_s)
-        self._counts.challenger_cpu_us += round(1e6 * challenger_cpu_s)
-
     def _both(self, champion: Scored, challenger: Scored) -> _Both:
         """The rows that both have scored."""
         n_rows = len(champion.is_scored)
         if champion.output.num_rows == challenger.output.num_rows == n_rows:
             if len(self._all) < n_rows:
                 self._all = np.arange(n_rows)
+
             rows = self._all[:n_rows]
             return _Both(champion.output, challenger.output, rows, rows)
 
@@ -206,6 +202,7 @@ class DifferenceCounter:
 
         names = self._spec.classes.probabilities
         codes = class_codes(champion.column(PREDICTED), self._spec.classes.names)
+
         one = np.full(len(codes), np.nan)
         other = np.full(len(codes), np.nan)
 

@@ -82,7 +82,7 @@ class DifferenceCounts:
     groups: dict[str, GroupCounts | None] = field(default_factory=dict)
     """By column. None: parts of it have other bins."""
     champion_cpu_us: int = 0
-    """CPU microseconds of predicting."""
+    """CPU microseconds of workers, without the challengers'."""
     challenger_cpu_us: int = 0
 
     @classmethod

@@ -76,6 +76,7 @@ def grid_of(score: str, reference: Mapping[Key, ColumnProfile] | None) -> ScoreG
     column = (reference or {}).get(("prediction", score, ""))
     if column is not None and isinstance(column.profile, NumberProfile):
         grid = ScoreGrid.from_edges(column.profile.edges.fine)
+
         if grid is not None:
             return grid
 

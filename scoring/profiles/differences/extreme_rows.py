@@ -88,6 +88,7 @@ def candidates_of_most(distances: Floats, known: list[DifferingRow]) -> npt.NDAr
         known: Those that differ most so far.
     """
     limit = 0.0
+
     if len(known) == N_MOST:
         limit = -known[-1].rank[0]
 

@@ -125,6 +125,7 @@ class GroupCounts:
             rows: How their predictions differ.
         """
         n_groups, weight = self.column.n_groups, rows.weight
+
         counts = np.bincount(codes, minlength=n_groups)
         _add(self.sampled, counts.tolist(), 1)
         _add(self.rows, counts.tolist(), weight)

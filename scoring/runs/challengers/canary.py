@@ -81,7 +81,6 @@ def choose_canary(execution: Execution, model: PinnedModel, state: PartitionStat
 def _arms_of_job(execution: Execution, state: PartitionState) -> Canary | None:
     """The challenger and the arms that the job names; none if they were stopped."""
     job, release = execution.job, execution.job.release
-
     if release is None or not release.is_canary:
         note_ended(execution)
         return None
@@ -93,7 +92,6 @@ def _arms_of_job(execution: Execution, state: PartitionState) -> Canary | None:
 
     ((label, its_job),) = challenger_jobs(job).items()
     challenger = PinnedModel.resolve(its_job, execution.cache)
-
     record = CanaryRecord(
         label=label,
         name=challenger.version.name,
@@ -104,9 +102,7 @@ def _arms_of_job(execution: Execution, state: PartitionState) -> Canary | None:
         by=release.by or job.keys.columns[:1],
         hash=release.hash,
     )
-
     note_started(execution, record)
-
     return Canary(job=its_job, model=challenger, record=record)
 
 
@@ -117,7 +113,6 @@ def _arms_of_date(execution: Execution, state: PartitionState) -> Canary | None:
         ModelDigestError: The version has other artifacts than it had then.
     """
     job = execution.job
-
     if state.standing is not None:
         recorded = state.standing.canary
     else:
@@ -127,26 +122,9 @@ def _arms_of_date(execution: Execution, state: PartitionState) -> Canary | None:
     if recorded is None:
         return None
 
-    # What was counted then is counted again.
-    counts = {"engine": "", "rows": 0, "rows_refused_alone": 0}
-    record = recorded.model_copy(update=counts)
-
     uri = exact_uri(recorded.name, recorded.version)
     its_job = challenger_job(job, uri, recorded.label)
-    return Canary(job=its_job, model=resolve_recorded(execution, recorded), record=record)
-
-
-def resolve_recorded(execution: Execution, recorded: CanaryRecord) -> PinnedModel:
-    """The challenger of a record, on this host.
-
-    Raises:
-        ModelDigestError: The version has other artifacts than it had then.
-        ModelNotFoundError: The version is gone.
-    """
-    uri = exact_uri(recorded.name, recorded.version)
-    job = challenger_job(execution.job, uri, recorded.label)
-    challenger = PinnedModel.resolve(job, execution.cache)
-
+    challenger = PinnedModel.resolve(its_job, execution.cache)
     if challenger.cached.digest != recorded.digest:
         raise ModelDigestError(
             "The challenger has other artifacts than it had.",
@@ -155,7 +133,10 @@ def resolve_recorded(execution: Execution, recorded: CanaryRecord) -> PinnedMode
             found=challenger.cached.digest,
         )
 
-    return challenger
+    # What was counted then is counted again.
+    counts = {"engine": "", "rows": 0, "rows_refused_alone": 0}
+    record = recorded.model_copy(update=counts)
+    return Canary(job=its_job, model=challenger, record=record)
 
 
 def with_canary(
@@ -168,14 +149,12 @@ def with_canary(
 
 
 def check_alike(
-    assignment: Assignment,
-    facts: tuple[ModelFacts, ModelFacts],
-    contracts: tuple[Contract, Contract],
+    canary: Canary, facts: tuple[ModelFacts, ModelFacts], contracts: tuple[Contract, Contract]
 ) -> None:
     """Check that rows of both can stand in one table.
 
     Args:
-        assignment: Which rows are the challenger's.
+        canary: The canary.
         facts: Of the job's own model and of the challenger.
         contracts: Likewise.
 
@@ -189,7 +168,7 @@ def check_alike(
     ]
 
     carried = [(column.name, column.type) for column in champion.passthrough]
-    problems += assignment_problems(assignment, pa.schema(carried))
+    problems += assignment_problems(canary.assignment, pa.schema(carried))
 
     if problems:
         raise ChallengerError(

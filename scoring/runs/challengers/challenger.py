@@ -20,6 +20,7 @@ from nightscore.runs.partition_state import PartitionState
 from nightscore.runs.run_plan import RunPlan, inputs_record, learn_model
 from nightscore.schemas.challenger import ChallengerRecord
 from nightscore.schemas.contract import Contract
+from nightscore.schemas.difference import DifferenceRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import ModelFacts
 from nightscore.schemas.model_uri import named_model
@@ -58,6 +59,10 @@ class Challenger:
         """Why it does not score any more, or was not published. None: nothing has gone wrong."""
         self.results: list[ChallengerResult] = []
         """What the workers say of it, by shard."""
+        self.champion_cpu_s = 0.0
+        """CPU seconds that the workers took for the champion alone, challengers left out."""
+        self.difference: DifferenceRecord | None = None
+        """How its predictions differ from the champion's. None: not known, or not yet."""
 
         # Once it is settled.
         self.model: PinnedModel
@@ -144,9 +149,7 @@ class Challenger:
         execution, shards = self.execution, plan.shards
 
         if self.canary is not None:
-            check_alike(
-                self.canary.assignment, (plan.facts, self.facts), (plan.contract, self.contract)
-            )
+            check_alike(self.canary, (plan.facts, self.facts), (plan.contract, self.contract))
 
         with execution.record.stage("plan"):
             self.contract = beside_champion(self.contract, plan.contract.predictions)
@@ -220,4 +223,5 @@ class Challenger:
             rows=manifest.counts.rows_scored,
             rows_refused_alone=sum(result.n_refused_alone for result in self.results),
             overhead_s=round(sum(result.cpu_s for result in self.results), 4),
+            difference=self.difference,
         )

@@ -22,6 +22,7 @@ from nightscore.runs.challengers.canary import (
 )
 from nightscore.runs.challengers.canary_entries import critical_findings, note_stopped
 from nightscore.runs.challengers.challenger import Challenger
+from nightscore.runs.challengers.differences import with_difference
 from nightscore.runs.challengers.publication import publish_challenger
 from nightscore.runs.challengers.shards import (
     check_arm,
@@ -105,7 +106,8 @@ class Challengers:
 
         Their models are compiled by then. Tasks have none of a challenger that cannot be prepared.
         """
-        prepared = list(tasks)
+        prepared, plan = list(tasks), self._plan
+        assert plan is not None  # noqa: S101
 
         def prepare(challenger: Challenger) -> None:
             own_tasks = tasks_of(challenger, prepared)
@@ -113,6 +115,7 @@ class Challengers:
 
             spec = profile_spec(challenger, own_tasks)
             prepared[:] = with_profile(challenger, prepared, spec)
+            prepared[:] = with_difference(challenger, plan, prepared)
 
         self._try_each(prepare)
         self._scoring = self._active

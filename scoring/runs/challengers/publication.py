@@ -2,6 +2,7 @@
 
 from nightscore.runs.accounting import reconcile, summarize
 from nightscore.runs.challengers.challenger import Challenger
+from nightscore.runs.challengers.differences import store_difference
 from nightscore.runs.gating import pass_gates
 from nightscore.runs.publishing import finish_parts, publish
 from nightscore.runs.run_plan import RunPlan
@@ -30,6 +31,7 @@ def publish_challenger(challenger: Challenger, plan: RunPlan, score_s: float) ->
 
     with execution.record.stage("compare"):
         plan.drift_check.assess()
+        store_difference(challenger)
 
     with execution.record.stage("publish"):
         pass_gates(execution, plan, parts)

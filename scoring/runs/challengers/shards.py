@@ -126,6 +126,7 @@ def collect_results(challenger: Challenger, results: Sequence[ShardResult], posi
     """
     given = [result.challengers[position] for result in results if result.challengers]
     challenger.results = given
+    challenger.champion_cpu_s = sum(_own_cpu_s(result) for result in results)
 
     challenger.execution.results.scored = [one.result for one in given if one.result is not None]
     challenger.execution.own_cpu_s = sum(one.cpu_s for one in given)
@@ -161,3 +162,8 @@ def check_arm(challenger: Challenger) -> None:
         ChallengerError: More than the job allows.
     """
     check_limits(challenger.execution.job.limits, challenger.results)
+
+
+def _own_cpu_s(result: ShardResult) -> float:
+    """CPU seconds of the champion in a shard, without its challengers'."""
+    return max(result.cpu_s - sum(one.cpu_s for one in result.challengers), 0.0)

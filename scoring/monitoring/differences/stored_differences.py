@@ -1,0 +1,78 @@
+"""Differences of several partitions, added up from the counts that runs have stored."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nightscore.errors import ScoringError
+from nightscore.ledger.layout import difference_path
+from nightscore.ledger.workspace import Workspace
+from nightscore.profiles.differences.difference_counts import DifferenceCounts
+from nightscore.profiles.differences.stored_counts import from_file
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.partition import encode_folder
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionDifference:
+    """The difference of one partition."""
+
+    manifest: Manifest
+    """Of the challenger's run."""
+    counts: DifferenceCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """What was read of some partitions."""
+
+    partitions: tuple[PartitionDifference, ...]
+    """Those whose counts are added up, ascending."""
+    whole: DifferenceCounts | None
+    """Their sum. None: there are none."""
+    notes: tuple[str, ...]
+    """What is left out, and why."""
+
+
+def read_differences(workspace: Workspace, manifests: Sequence[Manifest]) -> Differences:
+    """Add up the differences of published runs.
+
+    Counts that compare something else than the newest run's are left out, as after a change of the
+    threshold.
+
+    Args:
+        workspace: Of the challenger.
+        manifests: Of its runs, ascending by partition.
+    """
+    read: list[PartitionDifference] = []
+    notes: list[str] = []
+    whole: DifferenceCounts | None = None
+
+    for manifest in reversed(manifests):
+        shown = manifest.partition or "the run"
+        try:
+            counts = _read(workspace, manifest)
+        except (ScoringError, ValueError) as error:
+            notes.append(f"{shown} is left out: {_why(error)}")
+            continue
+
+        both = counts if whole is None else whole.plus(counts)
+        if both is None:
+            notes.append(f"{shown} is left out: its run compared another score or threshold")
+            continue
+
+        whole = both
+        read.append(PartitionDifference(manifest, counts))
+
+    return Differences(tuple(reversed(read)), whole, tuple(notes))
+
+
+def _read(workspace: Workspace, manifest: Manifest) -> DifferenceCounts:
+    folder = encode_folder(manifest.partition_key, manifest.partition)
+    path = difference_path(folder, manifest.run_id)
+    return from_file(workspace.state.read_bytes(path))
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ScoringError):
+        return f"its differences are not stored ({error.what})"
+    return f"its differences cannot be read ({error})"

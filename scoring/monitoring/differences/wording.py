@@ -1,0 +1,168 @@
+"""What a difference between two models is, in sentences."""
+
+from collections.abc import Iterator
+
+from nightscore.schemas.difference import (
+    ClassesRecord,
+    DeltaRecord,
+    DifferenceRecord,
+    FlipsRecord,
+    GroupRecord,
+    KeyRecord,
+    RankRecord,
+)
+from nightscore.schemas.text import counted
+
+MOST_CHANGES = 3
+"""Changes of class that a sentence names."""
+CLASS_SCORE = "probability of the champion's class"
+PERCENT = 0.0001
+"""Shares below this are not shown as 0 %."""
+
+
+def describe_difference(found: DifferenceRecord) -> list[str]:
+    """What a reader should know of a difference, the most important first."""
+    sentences: list[str] = []
+
+    if found.flips is not None:
+        sentences.append(describe_flips(found.flips))
+    if found.classes is not None:
+        sentences.append(describe_classes(found.classes))
+
+    if found.where is not None:
+        sentences.append(describe_where(found.where))
+    if found.delta is not None:
+        sentences.append(describe_delta(found.delta, score_name(found)))
+
+    if found.ranks is not None:
+        sentences.append(describe_ranks(found.ranks))
+    sentences += _overlaps(found)
+    sentences += _not_scored(found)
+
+    cost = describe_cost(found)
+    return [*sentences, cost] if cost else sentences
+
+
+def score_name(found: DifferenceRecord) -> str:
+    """What is compared."""
+    return found.score or CLASS_SCORE
+
+
+def describe_flips(flips: FlipsRecord) -> str:
+    """Rows that are decided differently."""
+    n = flips.n00 + flips.n01 + flips.n10 + flips.n11
+    n_flips = flips.n01 + flips.n10
+    if not n_flips:
+        return f"Both models decide alike on all {counted(n, 'row')} (threshold {flips.threshold})."
+    return (
+        f"{counted(n_flips, 'row')} of {n:,} ({show_part(n_flips / n)}) would be decided "
+        f"differently at the threshold {flips.threshold}: {flips.n01:,} become positive, "
+        f"{flips.n10:,} become negative."
+    )
+
+
+def describe_classes(classes: ClassesRecord) -> str:
+    """Rows that get another class."""
+    n = classes.n_same + classes.n_changed
+    if not classes.n_changed:
+        return f"Both models give all {counted(n, 'row')} the same class."
+
+    changes = []
+
+    for change in classes.changes[:MOST_CHANGES]:
+        names = [name or "(other)" for name in (change.champion, change.challenger)]
+        changes.append(f"{names[0]} to {names[1]} {change.n:,}")
+
+    return (
+        f"{counted(classes.n_changed, 'row')} of {n:,} ({show_part(classes.n_changed / n)}) get "
+        f"another class, most often {', '.join(changes)}."
+    )
+
+
+def describe_where(group: GroupRecord) -> str:
+    """Where the predictions differ most."""
+    ratio = group.ratio
+    size = "they differ only there" if ratio is None else f"{ratio:.1f} times the mean elsewhere"
+    return (
+        f"They differ most where {show_group(group)}: {size} "
+        f"({show_part(group.share)} of the rows, mean difference {group.mean:+.3g})."
+    )
+
+
+def show_group(group: GroupRecord) -> str:
+    """The rows of a group, as a condition."""
+    if group.value is not None:
+        return f"{group.column} = {group.value}"
+    if group.above is None:
+        return f"{group.column} <= {group.up_to:g}"
+    if group.up_to is None:
+        return f"{group.column} > {group.above:g}"
+    return f"{group.above:g} < {group.column} <= {group.up_to:g}"
+
+
+def describe_delta(delta: DeltaRecord, score: str) -> str:
+    """How large the differences are."""
+    if delta.least == delta.greatest == 0:
+        return f"The {score} is the same in each row."
+
+    low, high = _quantile(delta, 0.05), _quantile(delta, 0.95)
+    spread = "" if delta.spread is None else f", spread {delta.spread:.3g}"
+    return (
+        f"The challenger's {score} is {delta.mean:+.3g} on average (mean size "
+        f"{delta.mean_absolute:.3g}{spread}); 90 % of the rows lie between {low:+.3g} and "
+        f"{high:+.3g}."
+    )
+
+
+def describe_ranks(ranks: RankRecord) -> str:
+    """Whether both put rows into the same order."""
+    if ranks.spearman is None:
+        return f"The rank correlation is not known. {ranks.note}"
+    return (
+        f"Rank correlation {ranks.spearman:.4f} (between {ranks.low:.4f} and {ranks.high:.4f}, "
+        f"from {counted(ranks.n, 'row')})."
+    )
+
+
+def show_key(row: KeyRecord) -> str:
+    """The keys of a row."""
+    return ", ".join(f"{name}={value}" for name, value in row.key.items())
+
+
+def describe_cost(found: DifferenceRecord) -> str:
+    """What the challenger costs; empty: it was not measured."""
+    champion, challenger = found.champion_cpu_s, found.challenger_cpu_s
+    if not champion or challenger is None:
+        return ""
+    return (
+        f"The workers took {champion:.1f} CPU s for the champion, and {challenger:.1f} more for "
+        f"the challenger ({show_part(challenger / champion)})."
+    )
+
+
+def show_part(share: float) -> str:
+    """A share in percent."""
+    if 0 < share < PERCENT:
+        return f"under {PERCENT:.2%}".replace("%", " %")
+    return f"{100 * share:.3g} %"
+
+
+def _overlaps(found: DifferenceRecord) -> Iterator[str]:
+    if found.top:
+        shown = [f"{top.n_common:,} of {top.k:,}" for top in found.top]
+        yield f"Of the highest scores, both have {', '.join(shown)} in common."
+
+
+def _not_scored(found: DifferenceRecord) -> Iterator[str]:
+    refused = found.refused
+    if refused.by_challenger_alone or refused.by_champion_alone:
+        yield (
+            f"The challenger alone refused {counted(refused.by_challenger_alone, 'row')}, the "
+            f"champion alone {refused.by_champion_alone:,}."
+        )
+    if found.n_not_compared:
+        yield f"{counted(found.n_not_compared, 'row')} had no two finite scores to compare."
+
+
+def _quantile(delta: DeltaRecord, p: float) -> float:
+    return next((one.value for one in delta.quantiles if one.p == p), float("nan"))

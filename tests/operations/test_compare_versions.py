@@ -1,0 +1,126 @@
+"""Two versions that score the same rows are compared, and the counts of days are added up."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from nightscore.errors import InvalidJobError, PartitionNotFoundError
+from nightscore.ledger.layout import difference_path
+from nightscore.ledger.workspace import Workspace
+from nightscore.monitoring.differences.wording import describe_difference, show_key
+from nightscore.operations.clean import clean
+from nightscore.operations.compare_versions import Selection, compare_versions
+from nightscore.operations.history import run_history
+from nightscore.schemas.challenger_jobs import challenger_jobs
+from nightscore.schemas.partition import encode_folder
+from tests.operations.releases.conftest import DAYS, Lab, lab
+
+__all__ = ["lab"]
+SHADOW: dict[str, Any] = {"release": {"challenger": "models:/delay/2"}}
+ALL = Selection()
+
+
+@pytest.fixture
+def compared(lab: Lab) -> Lab:
+    """A lab whose days both versions have scored."""
+    lab.changes = SHADOW
+    for number, day in enumerate(DAYS):
+        frame = pd.DataFrame({"id": range(4), "a": [1.0, 2.0, 3.0, 4.0 + number], "b": [0.5] * 4})
+        lab.lake.write(day, frame)
+        manifest = lab.lake.run(lab.job, day, force=True)
+        assert [one.status for one in manifest.challengers] == ["published"], manifest.warnings
+    return lab
+
+
+def predictions(lab: Lab, day: str) -> tuple[pd.Series, pd.Series]:
+    own = challenger_jobs(lab.job)["2"]
+    table = pd.read_parquet(f"{own.output.uri}/ds={day}")
+    return table["champion_prediction"], table["prediction"]
+
+
+def test_the_difference_is_that_of_the_challenger_s_table(compared: Lab) -> None:
+    (found,) = compare_versions(compared.job, None, ALL)
+    assert (found.label, found.champion, found.challenger) == ("2", "1", "2")
+
+    both = [predictions(compared, day) for day in DAYS]
+    deltas = pd.concat([challenger - champion for champion, challenger in both])
+
+    assert found.difference is not None
+    delta = found.difference.delta
+    assert delta is not None
+    assert (found.difference.n, found.difference.score) == (8, "prediction")
+    assert delta.mean == pytest.approx(deltas.mean())
+    assert (delta.least, delta.greatest) == (deltas.min(), deltas.max())
+    assert delta.greatest > 0
+
+    assert [one.partition for one in found.partitions] == list(reversed(DAYS)), "worst first"
+    assert show_key(found.difference.keys[0]) == "id=3"
+    assert found.difference.challenger_cpu_s is not None
+    assert any("on average" in sentence for sentence in describe_difference(found.difference))
+
+
+def test_the_champion_s_manifest_has_the_difference(compared: Lab) -> None:
+    (found,) = compare_versions(compared.job, "2", Selection(first=DAYS[1]))
+    (manifest, *_) = run_history(compared.job)
+    assert manifest.partition == DAYS[1]
+    (record,) = manifest.challengers
+    assert record.difference == found.difference
+
+
+def test_one_run_is_compared_by_its_id(compared: Lab) -> None:
+    (whole,) = compare_versions(compared.job, None, ALL)
+    one = whole.partitions[0]
+
+    (found,) = compare_versions(compared.job, None, Selection(run_id=one.run_id))
+    assert found.difference == one.difference
+
+    with pytest.raises(PartitionNotFoundError, match="No challenger has a run"):
+        compare_versions(compared.job, None, Selection(run_id="0"))
+
+
+def test_days_without_counts_are_left_out_and_named(compared: Lab) -> None:
+    (whole,) = compare_versions(compared.job, None, ALL)
+    own = Workspace(challenger_jobs(compared.job)["2"])
+    paths = {}
+    for one in whole.partitions:
+        paths[one.partition] = difference_path(encode_folder("ds", one.partition), one.run_id)
+
+    own.state.delete([paths[DAYS[0]]])
+    (found,) = compare_versions(compared.job, None, ALL)
+    assert [one.partition for one in found.partitions] == [DAYS[1]]
+    assert DAYS[0] in found.notes[0]
+
+    own.state.delete([paths[DAYS[1]]])
+    own.state.write_bytes(paths[DAYS[1]], b"no counts")
+    (found,) = compare_versions(compared.job, None, ALL)
+    assert found.difference is None
+    assert "cannot be read" in found.notes[0]
+
+
+def test_clean_keeps_the_counts_of_published_runs(compared: Lab) -> None:
+    own = challenger_jobs(compared.job)["2"]
+    state = Workspace(own).state
+    kept = [entry.path for entry in state.list_files("differences")]
+    assert len(kept) == len(DAYS)
+
+    lost = difference_path("ds=2024-02-28", "0193a000-0000-7000-8000-000000000000")
+    state.write_bytes(lost, b"of a run without a record")
+    later = datetime.now(UTC) + timedelta(days=2)
+    removed = clean(own, later, timedelta(days=1), delete=True)
+
+    assert sorted(entry.path for entry in state.list_files("differences")) == sorted(kept)
+    assert lost in str(removed)
+
+
+def test_a_job_without_a_challenger_says_what_to_do(lab: Lab) -> None:
+    with pytest.raises(InvalidJobError, match="has no challenger"):
+        compare_versions(lab.job, None, ALL)
+
+    lab.changes = SHADOW
+    with pytest.raises(InvalidJobError, match="of this name"):
+        compare_versions(lab.job, "3", ALL)
+    (found,) = compare_versions(lab.job, None, ALL)
+    assert found.difference is None
+    assert found.notes == ("no run of the challenger is published",)
