@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 # Where a shell sets it, each of the many processes of the tests compiles all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status alerts test thorough check lint fast coverage stores image faults soak fuzz bench bench-readme bench-kernels schema clean
+.PHONY: help setup demo demo-release up down status alerts test thorough check lint fast coverage stores image faults soak fuzz bench bench-readme bench-kernels schema clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ setup: $(READY) ## Install everything for development into .venv, also after `ma
 
 demo: $(DEMO_READY) ## Score two weeks of New York flights, from data to published predictions (about 2 minutes)
 	@$(BIN)/nightscore demo
+
+demo-release: $(DEMO_READY) ## The second act: shadow a challenger, compare, promote, and demote it (under a minute)
+	@$(BIN)/nightscore demo --release
 
 # Empty: as `nightscore up` has it.
 STORE ?=

@@ -4,6 +4,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Sequence, Set
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,25 @@ READ_ROWS = 100_000
 """Rows of it decoded at a time."""
 LABEL = "late"
 LATE_MINUTES = 15
-TRAINING_END = "2013-03-31"
 HELD_OUT_EVERY = 4
-"""Every fourth day until then is held out. The flights of one day share its weather, so that a part
-of each day would be no test. Four days and a week have no common divisor: all weekdays are in."""
+"""Every fourth day of a quarter is held out. The flights of one day share its weather, so that a
+part of each day would be no test. Four days and a week have no common divisor: all weekdays are
+in."""
 MODEL = "flight_delay"
+
+
+@dataclass(frozen=True, slots=True)
+class Quarter:
+    """Three months of 2013, whose flights a model is trained on."""
+
+    name: str
+    first: str
+    """Its first day, as `ds` has it."""
+    last: str
+
+
+FIRST_QUARTER = Quarter("January to March", "2013-01-01", "2013-03-31")
+SECOND_QUARTER = Quarter("April to June", "2013-04-01", "2013-06-30")
 
 
 def load_flights() -> Any:
@@ -178,9 +193,9 @@ def _write_whole(table: pa.Table, path: Path) -> None:
     spool.replace(path)
 
 
-def write_held_out(frame: Any, path: Path) -> None:
+def write_held_out(frame: Any, quarter: Quarter, path: Path) -> None:
     """Write the rows of the held-out days, with their label."""
-    _, held_out = split(frame)
+    _, held_out = split(frame, quarter)
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pandas(held_out.drop(columns=["ds", "arr_delay"]), preserve_index=False)
     pq.write_table(table.replace_schema_metadata(None), path)
@@ -192,26 +207,26 @@ def _with_label(frame: Any) -> Any:
     return arrived.assign(**{LABEL: arrived["arr_delay"] > LATE_MINUTES})
 
 
-def split(frame: Any) -> tuple[Any, Any]:
-    """The flights of January to March that arrived: those to train on, and those held out.
+def split(frame: Any, quarter: Quarter) -> tuple[Any, Any]:
+    """The flights of a quarter that arrived: those to train on, and those held out.
 
     Whole days are held out.
     """
-    known = _with_label(frame[frame["ds"] <= TRAINING_END])
+    known = _with_label(frame[frame["ds"].between(quarter.first, quarter.last)])
     held_out_days = sorted(known["ds"].unique())[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
     is_held_out = known["ds"].isin(held_out_days)
     return known[~is_held_out], known[is_held_out]
 
 
-def train(frame: Any) -> tuple[Any, Any]:
-    """A pipeline fitted on January to March without the held-out days, and its signature."""
+def train(frame: Any, quarter: Quarter) -> tuple[Any, Any]:
+    """A pipeline fitted on a quarter without its held-out days, and its signature."""
     from mlflow.models import infer_signature
     from sklearn.compose import make_column_transformer
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OrdinalEncoder
 
-    known, _ = split(frame)
+    known, _ = split(frame, quarter)
     x, y = known[STRINGS + NUMBERS], known[LABEL].astype("int64")
     encoder = OrdinalEncoder(
         handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2
@@ -227,8 +242,8 @@ def train(frame: Any) -> tuple[Any, Any]:
         return model, infer_signature(x, model.predict(x.head(100)))
 
 
-def register(model: Any, signature: Any, registry: str, artifacts: Path) -> str:
-    """Log and register the model in a SQLite registry; returns the version."""
+def register(model: Any, signature: Any, registry: str, artifacts: Path, alias: str) -> str:
+    """Log and register the model in a SQLite registry, with an alias; returns the version."""
     import mlflow
     import sklearn
 
@@ -256,6 +271,6 @@ def register(model: Any, signature: Any, registry: str, artifacts: Path) -> str:
     client = mlflow.MlflowClient()
     versions = client.search_model_versions(f"name='{MODEL}'")
     version = max((int(version.version) for version in versions), default=0)
-    client.set_registered_model_alias(MODEL, "champion", str(version))
+    client.set_registered_model_alias(MODEL, alias, str(version))
 
     return str(version)

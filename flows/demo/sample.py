@@ -6,16 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from nightscore.flows.demo.calendar import AHEAD_DAYS, demo_days
 from nightscore.schemas.text import counted
 
+if TYPE_CHECKING:  # importing it takes pandas' data
+    from nightscore.flows.demo.flights import Quarter
+
 DEFAULT_ROOT = Path(".demo")
 JOB_NAME = "flight_delay"
-MODEL_STEP, BASELINE_STEP = "model-2", "baseline-2"
+MODEL_STEP, BASELINE_STEP, CHALLENGER_STEP = "model-2", "baseline-2", "challenger-1"
 """Steps that are done once. A number is raised when its step becomes another one: it is then done
 again in a folder of an older version."""
 
@@ -70,10 +73,9 @@ class Sample:
             labels=str(self.labels),
         )
 
-    @property
-    def held_out(self) -> Path:
-        """File with labelled flights that the model was not trained on."""
-        return self.root / "lake" / "held_out" / "flights.parquet"
+    def held_out(self, quarter: "Quarter") -> Path:
+        """File with labelled flights that the model of a quarter was not trained on."""
+        return self.root / "lake" / "held_out" / f"from_{quarter.first}.parquet"
 
     @property
     def registry(self) -> str:
@@ -107,6 +109,7 @@ class Sample:
         is_trained = self._is_done(MODEL_STEP) and self._is_done(BASELINE_STEP)
         is_complete = is_trained and self.source.exists() and self.outcomes.exists()
         frame = None if is_complete else flights.load_flights()
+        quarter = flights.FIRST_QUARTER
 
         if not self.source.exists():
             flights.write_source(frame, self.source)
@@ -122,15 +125,38 @@ class Sample:
 
         if not self._is_done(MODEL_STEP):
             minutes = flights.LATE_MINUTES
-            on_step(f"Training on January to March: arrives more than {minutes} minutes late?")
-            on_result(self._register_model(frame))
+            on_step(f"Training on {quarter.name}: arrives more than {minutes} minutes late?")
+            on_result(self.add_model(frame, quarter, "champion"))
             self._set_done(MODEL_STEP)
 
         if not self._is_done(BASELINE_STEP):
             on_step("Profiling held-out days of that time, which later days are compared with")
-            flights.write_held_out(frame, self.held_out)
-            on_result(self._log_baseline())
+            on_result(self.add_baseline(frame, quarter, "champion"))
             self._set_done(BASELINE_STEP)
+
+    def prepare_challenger(
+        self, on_step: Callable[[str], None], on_result: Callable[[str], None]
+    ) -> None:
+        """Train, register and pin a second version, on later flights, if there is none.
+
+        Args:
+            on_step: Called with each step that begins.
+            on_result: Called with the result of each step.
+        """
+        from nightscore.flows.demo import flights
+
+        if self._is_done(CHALLENGER_STEP):
+            return
+
+        frame, quarter = flights.load_flights(), flights.SECOND_QUARTER
+
+        on_step(f"Training a challenger on {quarter.name}")
+        on_result(self.add_model(frame, quarter, "challenger"))
+
+        on_step("Profiling held-out days of that time: the challenger's own baseline")
+        on_result(self.add_baseline(frame, quarter, "challenger"))
+
+        self._set_done(CHALLENGER_STEP)
 
     def add_days(self, today: date) -> str:
         """Write the partitions that are missing up to tomorrow; returns a sentence about them."""
@@ -158,15 +184,30 @@ class Sample:
     def _set_done(self, step: str) -> None:
         (self.root / f"{step}.done").touch()
 
-    def write_job(self, path: Path, registry: str, lake: Lake) -> None:
-        """Write the job file."""
+    def write_job(
+        self,
+        path: Path,
+        registry: str,
+        lake: Lake,
+        alias: str = "champion",
+        release: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the job file.
+
+        Args:
+            path: Of the file.
+            registry: URI of the MLflow registry.
+            lake: Where the data are.
+            alias: Of the version that scores.
+            release: The section of that name. None: the job has none.
+        """
         from nightscore.flows.demo.flights import LABEL
 
         options = {"storage_options": dict(lake.storage_options)} if lake.storage_options else {}
 
         job = {
             "name": JOB_NAME,
-            "model": f"models:/{JOB_NAME}@champion",
+            "model": f"models:/{JOB_NAME}@{alias}",
             "registry": registry,
             "input": {"uri": lake.features, **options},
             "output": {"uri": lake.predictions, **options},
@@ -180,43 +221,47 @@ class Sample:
             },
             "drift": {"segments": ["carrier"]},
         }
+        if release is not None:
+            job["release"] = dict(release)
 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(job, sort_keys=False))
 
-    def _register_model(self, frame: Any) -> str:
-        """Train, register and pin the model; returns a sentence about it."""
+    def add_model(self, frame: Any, quarter: "Quarter", alias: str) -> str:
+        """Train a model on a quarter, register and pin it; returns a sentence about it."""
         from nightscore.flows.demo import flights
         from nightscore.models.cache import ModelCache
         from nightscore.models.model_versions import pin
 
-        model, signature = flights.train(frame)
-        version = flights.register(model, signature, self.registry, self.artifacts)
+        model, signature = flights.train(frame, quarter)
+        version = flights.register(model, signature, self.registry, self.artifacts, alias)
         uri = f"models:/{JOB_NAME}/{version}"
         pinned, digest = pin(uri, self.registry, ModelCache(self.cache))
 
         return (
-            f"registered as {pinned.name} version {version}, alias champion, "
+            f"registered as {pinned.name} version {version}, alias {alias}, "
             f"pinned to {_short(digest)}"
         )
 
-    def _log_baseline(self) -> str:
-        """Profile the held-out days; returns a sentence about the baseline."""
+    def add_baseline(self, frame: Any, quarter: "Quarter", alias: str) -> str:
+        """Profile a quarter's held-out days; returns a sentence about the baseline."""
         from nightscore.engine.backends.local import WorkerPool
-        from nightscore.flows.demo.flights import LABEL
+        from nightscore.flows.demo import flights
         from nightscore.inputs.jobfile import load_job
         from nightscore.models.cache import ModelCache
         from nightscore.operations.baseline import record_baseline
 
+        held_out = self.held_out(quarter)
+        flights.write_held_out(frame, quarter, held_out)
+
         path = self.root / "baseline.yaml"
-        self.write_job(path, self.registry, self.lake)
+        self.write_job(path, self.registry, self.lake, alias)
         job = load_job(str(path))
         path.unlink()
 
+        cache = ModelCache(self.cache)
         with WorkerPool() as pool:
-            baseline = record_baseline(
-                job, str(self.held_out), pool, ModelCache(self.cache), label=LABEL
-            )
+            baseline = record_baseline(job, str(held_out), pool, cache, label=flights.LABEL)
 
         return (
             f"{baseline.n_columns} columns, logged with the model version as "

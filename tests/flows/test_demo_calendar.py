@@ -9,7 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore.flows.demo.calendar import demo_days, source_day, today_at
-from nightscore.flows.demo.flights import partition_file, split, write_outcomes, write_partitions
+from nightscore.flows.demo.flights import (
+    FIRST_QUARTER,
+    partition_file,
+    split,
+    write_outcomes,
+    write_partitions,
+)
 from nightscore.flows.demo.sample import Sample
 from nightscore.flows.stack import supervisor
 from nightscore.flows.stack.settings import Settings
@@ -105,7 +111,7 @@ def test_held_out_days_are_whole_and_of_all_weekdays(tmp_path: Path) -> None:
     days = [date(2013, 1, 1) + timedelta(days=i) for i in range(120)] * 2
     flights = pd.DataFrame({"ds": map(str, days), "arr_delay": [0.0, 60.0] * 120})
 
-    training, held_out = split(flights)
+    training, held_out = split(flights, FIRST_QUARTER)
 
     held_out_days = {date.fromisoformat(day) for day in held_out["ds"]}
     assert {day.weekday() for day in held_out_days} == set(range(7))

@@ -31,12 +31,28 @@ class Database(StrEnum):
     POSTGRES = "postgres"
 
 
-def demo(as_json: AsJson = False) -> None:
+def demo(
+    release: Annotated[
+        bool,
+        typer.Option(
+            "--release",
+            help="The second act: train a challenger, let it score a week beside the champion, "
+            "compare both, promote it, and demote it again.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Score two weeks of New York's flights, from public data to published predictions.
 
     It takes about a minute, starts a Prefect server of its own, and leaves nothing running. Data
     and model stay in the folder .demo.
     """
+    if release:
+        from nightscore.cli.commands.demo_release import demo_release
+
+        demo_release(as_json)
+        return
+
     from nightscore.cli.commands.demo import demo as execute
 
     execute(as_json)
