@@ -151,6 +151,7 @@ def _print_outcome(spec: ScoringJob, manifests: Sequence[Manifest], again: str) 
         f"{counted(len(done), 'partition')} done, {counted(n_rows, 'row')} scored; "
         f"{len(failed)} failed, {len(held)} held"
     )
+    _print_challengers(spec, manifests)
 
     for manifest in held:
         print_manifest(manifest, spec)
@@ -159,3 +160,22 @@ def _print_outcome(spec: ScoringJob, manifests: Sequence[Manifest], again: str) 
 
     if failed:
         err.print(f"To score what is left, run: {again}")
+
+
+def _print_challengers(spec: ScoringJob, manifests: Sequence[Manifest]) -> None:
+    """Print how many partitions each challenger has scored beside the job's own model."""
+    scored: dict[str, int] = {}
+    ended: dict[str, int] = {}
+
+    for manifest in manifests:
+        if manifest.status == "unchanged":
+            continue
+        for challenger in manifest.challengers:
+            counts = scored if challenger.status == "published" else ended
+            counts[challenger.label] = counts.get(challenger.label, 0) + 1
+
+    for label in dict.fromkeys([*scored, *ended]):
+        text = f"{spec.name}@{label} scored {counted(scored.get(label, 0), 'partition')} beside it"
+        if label in ended:
+            text += f", and not {ended[label]:,}; the runs' warnings say why"
+        out.print(text)

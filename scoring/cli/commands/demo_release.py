@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any
 
 import typer
-from nightscore.operations.standing import decide
 
 from nightscore.cli.commands.demo import SAMPLE, TODAY
 from nightscore.cli.commands.up import program
@@ -19,6 +18,7 @@ from nightscore.flows.demo.requirements import check_installed
 from nightscore.flows.demo.sample import DEFAULT_ROOT, JOB_NAME
 from nightscore.inputs.jobfile import load_job
 from nightscore.models.model_versions import resolve
+from nightscore.operations.standing import decide
 from nightscore.schemas.job import ScoringJob
 
 JOB_FILE = DEFAULT_ROOT / "flight_delay_release.yaml"
@@ -45,9 +45,6 @@ def demo_release(as_json: bool) -> None:
 
     act.say("The labels of that week have come: both versions are compared with them")
     act.call("evaluate", *RANGE)
-
-    act.say("What differs between the two, row by row")
-    act.call("compare", *RANGE)
 
     _promote(act, load_job(str(JOB_FILE)))
 

@@ -46,7 +46,7 @@ def evaluate_command(
         )
     else:
         _print(spec, done)
-        _print_challengers(done, found)
+        _print_challengers(spec, done, found)
 
     done.check()
 
@@ -97,10 +97,12 @@ def _challengers_document(
     return documents
 
 
-def _print_challengers(done: Evaluation, found: Sequence[ComparisonRecord]) -> None:
+def _print_challengers(
+    spec: ScoringJob, done: Evaluation, found: Sequence[ComparisonRecord]
+) -> None:
     for (label, own), standing in zip(done.challengers.items(), found, strict=True):
         partitions = counted(len(own.records), "partition")
-        out.print(f"Challenger {label}: {partitions} evaluated, {len(own.unchanged)} unchanged.")
+        out.print(f"{spec.name}@{label}: {partitions} evaluated, {len(own.unchanged)} unchanged.")
         for line in show_standing(standing):
             out.print(line)
 

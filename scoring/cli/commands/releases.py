@@ -127,7 +127,7 @@ def releases(job: str, at: datetime | None, as_json: bool) -> None:
         return
 
     _print_log(found)
-    print_standings(spec)
+    print_standings(spec, in_detail=False)
 
 
 def _print_log(found: ReleaseList) -> None:
