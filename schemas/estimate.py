@@ -22,6 +22,7 @@ class Estimate(Record):
         Accepts("a number of rows from 0 to 100,000, such as 2000"),
     ] = 0
     """Rows of each partition to store with their features and score, so that estimates can be
-    adjusted for covariate shift. 2000 are enough. They are chosen by a hash of their keys, and
+    adjusted for covariate shift. 2000 are enough. Only those of binary models are adjusted: of
+    others, no rows are stored. They are chosen by a hash of their keys, and
     stored in the state folder beside the quarantine; `nightscore clean --samples-days` removes
     them. 0: none are, since such rows may be about people."""

@@ -22,13 +22,13 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.protocol import ModelVersion
 from nightscore.models.registries.uris import redacted
 from nightscore.monitoring.drift.profiling import profile_of, with_types
-from nightscore.monitoring.performance.estimates.calibration import BINARY_SCORE
 from nightscore.monitoring.performance.estimates.reweighted import BASELINE_FACTOR
 from nightscore.operations.baseline_labels import label_classes
 from nightscore.outputs.samples import baseline_sample_path, read_samples, write_sample
 from nightscore.profiles.class_counter import ClassColumns
 from nightscore.profiles.profile import kind_of
 from nightscore.profiles.profile_spec import (
+    BINARY_SCORE,
     ProfiledColumn,
     ProfileSpec,
     cut_column,

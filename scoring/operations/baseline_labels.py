@@ -9,11 +9,10 @@ import pyarrow.compute as pc
 from nightscore.errors import InputError
 from nightscore.inputs.casts import plain_type
 from nightscore.inputs.dataset import Dataset
-from nightscore.monitoring.performance.estimates.calibration import BINARY_SCORE
 from nightscore.profiles.class_codes import class_name
 from nightscore.profiles.class_counter import ClassColumns, class_names
 from nightscore.profiles.profile import kind_of
-from nightscore.profiles.profile_spec import score_column
+from nightscore.profiles.profile_spec import BINARY_SCORE, score_column
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import ModelFacts

@@ -17,10 +17,12 @@ from nightscore.models.cache import ModelCache
 from nightscore.monitoring.performance.estimates.adjusted import Adjusted, AdjustedEstimates
 from nightscore.monitoring.performance.estimates.estimation import (
     AnyPlacement,
+    ExpectedConfusion,
     add_up_any,
     baseline_values,
     estimate_each_placed,
     estimate_placed,
+    expected_confusion_of,
 )
 from nightscore.monitoring.performance.estimates.of_runs import RunScores
 from nightscore.monitoring.performance.track_record import (
@@ -64,6 +66,8 @@ class Performance:
     """Of each metric that was estimated and came true somewhere."""
     adjusted_track_records: tuple[TrackRecord, ...] = ()
     """Of the estimates that are adjusted for covariate shift."""
+    confusion: ExpectedConfusion | None = None
+    """Of a single partition of a model of several classes. None: of others, or not known."""
 
 
 def recorded_between(
@@ -153,9 +157,12 @@ def performance_known_at(job: ScoringJob, values: Sequence[str], moment: datetim
     workspace = Workspace(job)
     runs = []
     for value in values:
-        published = publications(PartitionHistory(workspace, value).runs())
+        history = PartitionHistory(workspace, value)
+        published = publications(history.runs())
         earlier = [run for run in published if run.finished_at and run.finished_at <= moment]
-        runs += earlier[:1]
+
+        # A rollback has estimated nothing itself: the run that it restored has.
+        runs += [history.find(run.result_id) or run for run in earlier[:1]]
 
     if not runs:
         raise _nothing_published(job, values, f" before {moment:%Y-%m-%d %H:%M:%S} UTC")
@@ -232,7 +239,14 @@ class _Estimation:
             models=tuple(self._model(model) for model in self.placed),
             track_records=tuple(track_records(in_order)),
             adjusted_track_records=tuple(track_records(in_order, adjusted=True)),
+            confusion=self._confusion() if len(in_order) == 1 else None,
         )
+
+    def _confusion(self) -> ExpectedConfusion | None:
+        """Of the partition, if it could be placed and is alone."""
+        for ((manifest, placement),) in self.placed.values():
+            return expected_confusion_of(placement, self.scores.calibration(manifest))
+        return None
 
     def _partition(self, manifest: Manifest) -> PartitionPerformance:
         """The partition with what came true of it. Its scores are placed, if they can be."""

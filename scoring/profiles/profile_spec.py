@@ -21,9 +21,11 @@ OTHER = "(other)"
 """Label of all values without a segment of their own."""
 MISSING = "(missing)"
 """Label of the rows without a value."""
+BINARY_SCORE = "probability"
+"""The score that only binary models have: the probability of the positive class."""
 NUMBER_SCORE = "prediction"
 """The score of a regression: the number that it predicts."""
-SCORE_COLUMNS = ("probability", "decision", "raw", NUMBER_SCORE)
+SCORE_COLUMNS = (BINARY_SCORE, "decision", "raw", NUMBER_SCORE)
 """Prediction columns that say most about what the model says, the best one first."""
 
 

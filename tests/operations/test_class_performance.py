@@ -122,8 +122,19 @@ def test_estimates_and_truth_of_three_classes_stand_side_by_side(own: Lake, tmp_
 
     assert "mean AUC of the classes" in read_report(job, manifest, own.cache)
     path = str(save(job, tmp_path))
-    (alone,) = answer(own, "performance", path, DAY)["partitions"]
+    document = answer(own, "performance", path, DAY)
+    (alone,) = document["partitions"]
     assert {one["name"] for one in alone["estimated"]} == {*names}
+
+    assert document["confusion"]["classes"] == ["high", "low", "mid"]
+    confusion = np.array(document["confusion"]["rows"])
+    predicted = scored["prediction"].value_counts()
+    assert confusion.sum(0) == pytest.approx(predicted[["high", "low", "mid"]].to_numpy())
+    metrics = {metric["name"]: metric["value"] for metric in alone["estimated"]}
+    assert np.trace(confusion) / 1_500 == pytest.approx(metrics["accuracy"])
+    assert confusion[1].sum() == pytest.approx(metrics["rows[low]"])
+    assert "predicted high" in nightscore(own, "performance", path, DAY).stdout
+    assert answer(own, "performance", path)["confusion"] is None
     page = tmp_path / "performance.html"
     several = nightscore(own, "performance", path, "-o", str(page))
     assert "mean F1 of the classes" in several.stdout

@@ -17,14 +17,17 @@ from nightscore.ledger.evaluation_files import (
     list_evaluations,
 )
 from nightscore.ledger.layout import state_store
+from nightscore.ledger.manifest_files import write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.evaluate import evaluate
 from nightscore.operations.judge_evaluations import judge_evaluations
 from nightscore.operations.metric_history import metric_history
 from nightscore.operations.performance import performance_known_at
+from nightscore.operations.rollback import roll_back
 from nightscore.schemas.gates import Estimated, Gates
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.performance import EstimateRecord, MetricRecord
 from tests.cli.test_commands import save
 from tests.support.lake import Lake
 from tests.support.outcomes import (
@@ -143,6 +146,25 @@ def test_what_was_published_and_known_at_a_time(bare_lake: Lake) -> None:
     with pytest.raises(PartitionNotFoundError, match="nothing to estimate") as caught:
         performance_known_at(job, [DAY], before)
     assert caught.value.found == f"no published results of {DAY} before {before:%F %T} UTC"
+
+
+def test_a_rollback_is_known_by_what_the_restored_run_has_estimated(bare_lake: Lake) -> None:
+    job, first, second = replaced_day(bare_lake)
+    estimate = EstimateRecord(metrics=(MetricRecord(name="roc_auc", value=0.9, n=200),))
+    restored = first.model_copy(update={"estimate": estimate})
+    write_manifest(state_store(job), f"ds={DAY}", restored)
+    now = datetime.now(UTC)
+    back = roll_back(job, DAY, restored, second.run_id, now, bare_lake.cache)
+    assert back.status == "published"
+    assert back.finished_at is not None
+    assert (back.run_id != first.run_id, back.estimate) == (True, None)
+
+    (known,) = performance_known_at(job, [DAY], back.finished_at).partitions
+    assert (known.run_id, known.note) == (first.run_id, "")
+    assert known.estimated == estimate.metrics
+    evaluate(job, now + timedelta(days=30))
+    (known,) = performance_known_at(job, [DAY], now + timedelta(days=31)).partitions
+    assert (known.run_id, known.labelled_share) == (first.run_id, 1.0)
 
 
 def test_by_command(bare_lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,11 @@ import pytest
 
 from nightscore.errors import InputError, PartitionNotFoundError
 from nightscore.ledger.layout import state_store
-from nightscore.monitoring.performance.estimates.adjusted import NO_BASELINE, REMOVED
+from nightscore.monitoring.performance.estimates.adjusted import (
+    NO_BASELINE,
+    ONLY_BINARY,
+    REMOVED,
+)
 from nightscore.monitoring.performance.estimates.of_runs import RunScores
 from nightscore.monitoring.performance.estimates.wording import (
     CONCEPT_DRIFT,
@@ -194,15 +198,21 @@ def test_past_partitions_are_estimated_once_the_baseline_has_labels(
 
 def test_a_regression_is_estimated_by_the_same_commands(own: Lake, tmp_path: Path) -> None:
     gates = {"estimated": {"metric": "rmse", "max_rise": 2, "action": "hold"}}
-    job = own.job("hgb_regressor", gates=gates)
+    job = own.job("hgb_regressor", gates=gates, estimate={"sample_rows": 200})
     log_baseline(own, job, label="amount")
 
     day = labelled(1_500, seed=3)
     own.write(DAYS[0], day.drop(columns=["came_true", "amount"]))
-    assert own.run(job, DAYS[0]).status == "published"
+    run = own.run(job, DAYS[0])
+    assert run.status == "published"
     found = estimate(own, job)
     (partition,), (model,) = found.partitions, found.models
     assert [metric.name for metric in partition.estimated] == ["rmse", "mae", "bias"]
+
+    # Nobody's rows are stored for an adjustment that is not made.
+    assert partition.adjusted_note == ONLY_BINARY
+    assert run.sample is None
+    assert [*state_store(job).list_files("samples")] == []
 
     recorded = estimate_of(job, DAYS[0])
     assert recorded is not None

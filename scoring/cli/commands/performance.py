@@ -12,6 +12,7 @@ from nightscore.cli.show import counted, err, out, print_json, print_table, show
 from nightscore.cli.standing_text import print_standings, standing_documents
 from nightscore.errors import InvalidJobError
 from nightscore.inputs.values import check_value
+from nightscore.monitoring.performance.estimates.estimation import ExpectedConfusion
 from nightscore.monitoring.performance.estimates.wording import (
     CONCEPT_DRIFT,
     LABELS,
@@ -39,9 +40,12 @@ from nightscore.operations.performance import (
 from nightscore.schemas.base_record import Stored
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.performance import MetricRecord
+from nightscore.schemas.text import printable
 
 ALL_METRICS = ("metric", "estimated", "95 % band", "came true", "baseline", "note")
 ADJUSTED = "adjusted for covariate shift"
+MOST_SHOWN_CLASSES = 12
+"""Of a confusion. A table of more is wider than a terminal."""
 
 
 def performance(
@@ -123,6 +127,7 @@ def _document(found: Performance) -> dict[str, Any]:
         "models": [as_document(model) for model in found.models],
         "track_records": [asdict(record) for record in found.track_records],
         "adjusted_track_records": [asdict(record) for record in found.adjusted_track_records],
+        "confusion": None if found.confusion is None else found.confusion._asdict(),
         "note": CONCEPT_DRIFT,
     }
 
@@ -133,6 +138,8 @@ def _print_one(spec: ScoringJob, found: Performance) -> None:
 
     columns = (*ALL_METRICS, ADJUSTED) if partition.adjusted else ALL_METRICS
     print_table(f"Estimated performance of {spec.name}, {partition.partition}", columns, rows)
+    if found.confusion is not None:
+        _print_confusion(found.confusion)
     if partition.note:
         out.print(partition.note)
     else:
@@ -141,6 +148,22 @@ def _print_one(spec: ScoringJob, found: Performance) -> None:
         out.print(f"Adjusted estimates: {partition.adjusted_note}")
     _print_coverage(partition)
     out.print(CONCEPT_DRIFT)
+
+
+def _print_confusion(confusion: ExpectedConfusion) -> None:
+    """Expected rows by class, down, and predicted class, across."""
+    classes = confusion.classes
+    if len(classes) > MOST_SHOWN_CLASSES:
+        out.print(f"--json has the expected rows of each pair of the {len(classes)} classes.")
+        return
+
+    columns = [f"predicted {printable(name)}" for name in classes]
+    rows = []
+    for name, counts in zip(classes, confusion.rows, strict=True):
+        shown = [show_count(round(count)) for count in counts]
+        rows.append({"class": name, **dict(zip(columns, shown, strict=True))})
+
+    print_table("Rows that are expected of each class", ("class", *columns), rows)
 
 
 def _names(partition: PartitionPerformance) -> list[str]:

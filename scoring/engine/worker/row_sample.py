@@ -19,7 +19,7 @@ from nightscore.outputs.samples import (
 )
 from nightscore.profiles.class_codes import class_numbers
 from nightscore.profiles.profile import kind_of
-from nightscore.profiles.profile_spec import score_column
+from nightscore.profiles.profile_spec import BINARY_SCORE, score_column
 from nightscore.schemas.manifest import FileRecord
 
 POSITION = ("source_file", "source_row")
@@ -33,7 +33,7 @@ class RowSample:
     """
 
     def __init__(self, task: ShardTask) -> None:
-        """Nothing is collected yet, and nothing ever is if the job wants no sample."""
+        """Nothing is collected yet, and nothing ever is if no sample is wanted, or of any use."""
         self._task, self._contract = task, task.contract
         self._n_wanted = task.job.estimate.sample_rows
         self._score = self._score_name() if self._n_wanted else ""
@@ -92,10 +92,13 @@ class RowSample:
         return (write_sample(state_store(task.job), path, rows),)
 
     def _score_name(self) -> str:
-        """The prediction column of the score; empty: there is no single one."""
-        return score_column(
-            {column.name: kind_of(column.type) for column in self._contract.predictions}
-        )
+        """The prediction column of the score; empty: no estimate is adjusted by these rows.
+
+        Only those of binary models are: nobody's rows are stored for nothing.
+        """
+        kinds = {column.name: kind_of(column.type) for column in self._contract.predictions}
+        score = score_column(kinds)
+        return score if score == BINARY_SCORE else ""
 
     def _shrink(self) -> None:
         rows = least_rows(self._tables, self._n_wanted)

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from nightscore.arrow.row_hashes import row_hashes
-from nightscore.monitoring.performance.estimates.calibration import BINARY_SCORE, Calibration
+from nightscore.monitoring.performance.estimates.calibration import Calibration
 from nightscore.monitoring.performance.estimates.estimation import (
     baseline_values,
     estimate_placed,
@@ -19,7 +19,7 @@ from nightscore.monitoring.performance.estimates.reweighted import (
 )
 from nightscore.outputs.samples import least_places
 from nightscore.profiles.profile import NumberProfile
-from nightscore.profiles.profile_spec import ProfiledColumn, ProfileSpec, cut_column
+from nightscore.profiles.profile_spec import BINARY_SCORE, ProfiledColumn, ProfileSpec, cut_column
 from nightscore.profiles.profiler import Profiler
 from nightscore.profiles.table import ColumnProfile, from_bytes, to_bytes
 from nightscore.schemas.decision import Decision

@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 
 from nightscore.arrow.parsing.decode import table_of
-from nightscore.monitoring.performance.estimates.calibration import BINARY_SCORE, Calibration
+from nightscore.monitoring.performance.estimates.calibration import Calibration
 from nightscore.monitoring.performance.estimates.estimation import (
     baseline_values,
     calibrate,
     estimate_each_placed,
     place_any,
 )
-from nightscore.profiles.profile_spec import ProfiledColumn
+from nightscore.profiles.profile_spec import BINARY_SCORE, ProfiledColumn
 from nightscore.profiles.table import ColumnProfile, from_profile_table, to_bytes
 from nightscore.schemas.decision import Decision
 from tests.bench.estimates import ours

@@ -23,9 +23,6 @@ from nightscore.profiles.profile import NumberProfile
 from nightscore.profiles.scores import Scores
 from nightscore.profiles.table import ColumnProfile
 
-BINARY_SCORE = "probability"
-"""The prediction column that only binary models have: the probability of the positive class."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Calibration:

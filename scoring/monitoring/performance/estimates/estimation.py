@@ -1,14 +1,14 @@
 """Estimates of any model that can be estimated: what its predictions are decides how."""
 
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 from nightscore.monitoring.performance.estimates.binary import (
     baseline_metrics,
     estimate_each,
     estimate_metrics,
 )
-from nightscore.monitoring.performance.estimates.calibration import BINARY_SCORE, Calibration
+from nightscore.monitoring.performance.estimates.calibration import Calibration
 from nightscore.monitoring.performance.estimates.class_calibration import (
     ClassCalibration,
     predictions_of,
@@ -16,18 +16,30 @@ from nightscore.monitoring.performance.estimates.class_calibration import (
 from nightscore.monitoring.performance.estimates.class_placement import (
     ClassPlacement,
     add_up_classes,
+    cells_of,
     place_classes,
 )
+from nightscore.monitoring.performance.estimates.class_sizes import why_nothing
 from nightscore.monitoring.performance.estimates.classes import baseline_classes, estimate_classes
 from nightscore.monitoring.performance.estimates.error_calibration import FLOATS, ErrorCalibration
+from nightscore.monitoring.performance.estimates.expected_classes import expected_confusion
 from nightscore.monitoring.performance.estimates.placement import Placement, add_up, place
 from nightscore.monitoring.performance.estimates.regression import baseline_errors, estimate_errors
 from nightscore.profiles.class_counter import ClassColumns
 from nightscore.profiles.profile import NumberProfile
-from nightscore.profiles.profile_spec import NUMBER_SCORE, score_column
+from nightscore.profiles.profile_spec import BINARY_SCORE, NUMBER_SCORE, score_column
 from nightscore.profiles.table import ColumnProfile
 from nightscore.schemas.decision import Decision
 from nightscore.schemas.performance import EstimateRecord, MetricRecord
+
+
+class ExpectedConfusion(NamedTuple):
+    """Rows that are expected of each class and predicted to be each class."""
+
+    classes: tuple[str, ...]
+    rows: tuple[tuple[float, ...], ...]
+    """By the class that comes true, then by the predicted one, both in the order of `classes`."""
+
 
 AnyCalibration = Calibration | ErrorCalibration | ClassCalibration
 AnyPlacement = Placement | ClassPlacement
@@ -108,6 +120,25 @@ def estimate_each_placed(
     if isinstance(calibration, Calibration):
         return estimate_each(cast("Sequence[Placement]", placements), calibration, decision)
     return [estimate_placed(placement, calibration, decision) for placement in placements]
+
+
+def expected_confusion_of(
+    placement: AnyPlacement, calibration: AnyCalibration
+) -> ExpectedConfusion | None:
+    """Expected rows by class and by predicted class.
+
+    Returns:
+        None: the model has no several classes, or rows or labels are too few to tell.
+    """
+    if not (isinstance(placement, ClassPlacement) and isinstance(calibration, ClassCalibration)):
+        return None
+
+    cells = cells_of(placement, calibration)
+    if why_nothing(cells, calibration):
+        return None
+
+    rows = expected_confusion(cells).tolist()
+    return ExpectedConfusion(calibration.names, tuple(map(tuple, rows)))
 
 
 def baseline_values(calibration: AnyCalibration, decision: Decision) -> list[MetricRecord]:
