@@ -39,6 +39,11 @@ class Release(Record):
     log. It is read and written with `output.storage_options`. Each model and alias has a folder of
     its own in it. null: `<output.uri>.nightscore/releases`."""
 
+    approval: Literal["none", "required"] = "none"
+    """`required`: `promote` only proposes a version. Somebody else makes it live by `nightscore
+    approve JOB --release VERSION`, or drops the proposal by `reject`. Write it into each job that
+    uses the alias. none: most teams review a promotion before the command is given."""
+
     @field_validator("log")
     @classmethod
     def _has_no_secret(cls, log: str | None) -> str | None:

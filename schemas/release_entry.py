@@ -6,11 +6,12 @@ from typing import Literal
 from nightscore.schemas.base_record import Stored
 from nightscore.schemas.canary import CanaryRecord
 from nightscore.schemas.comparison import ComparisonRecord
-from nightscore.schemas.manifest import VersionedRecord
+from nightscore.schemas.manifest import DecisionRecord, VersionedRecord
 from nightscore.schemas.performance import MetricRecord
 
-ReleaseKind = Literal["promoted", "demoted", "moved"]
-"""`moved`: somebody moved the alias by other means, and a run or a command noticed it."""
+ReleaseKind = Literal["promoted", "demoted", "moved", "rejected"]
+"""`moved`: somebody moved the alias by other means, and a run or a command noticed it.
+`rejected`: a promotion was proposed, and did not take place."""
 
 
 class VersionRecord(Stored):
@@ -100,7 +101,10 @@ class EvidenceRecord(Stored):
 
 
 class ReleaseEntry(VersionedRecord):
-    """One entry of a release log. It is never changed; its outcome is a record of its own."""
+    """One entry of a release log. It is never changed; its outcome is a record of its own.
+
+    A proposal is the entry that a promotion is going to have, in a file beside.
+    """
 
     number: int
     """Counts the entries from 1."""
@@ -116,9 +120,13 @@ class ReleaseEntry(VersionedRecord):
     job: str
     """The job for which it was done, or whose run noticed it."""
     by: str
-    """Who: user and host, or a flow run."""
+    """Who: user and host, or a flow run. Of a promotion that was proposed: who proposed it."""
     at: datetime
     """In UTC. The alias moves after it, or was moved before it, of `moved`."""
+    proposed_at: datetime | None = None
+    """In UTC. Null: it was not proposed, but done."""
+    decision: DecisionRecord | None = None
+    """Who approved or rejected a proposal. Null: there was none, or nobody has decided yet."""
     engine: str
     """Version of nightscore."""
     note: str = ""

@@ -8,6 +8,7 @@ from nightscore.errors import InvalidJobError, ScoringError
 from nightscore.inputs.job_lookup import find_job
 from nightscore.inputs.jobfile import load_job
 from nightscore.models.registries.uris import absolute_uri, redacted, registry_uri
+from nightscore.operations.releases.proposals import is_approval_required
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model_uri import alias_of
 
@@ -29,6 +30,8 @@ class JobToDeploy:
     """Its model is an alias, which `promote` and `demote` move."""
     follows_alias: bool = False
     """Its model or a challenger is an alias, so that new versions come to it."""
+    wants_approval: bool = False
+    """Somebody else approves what is promoted."""
     registry: str = ""
     """Its model registry, by its absolute URI, which may have credentials."""
 
@@ -83,6 +86,7 @@ def _read(source: str) -> JobToDeploy:
         folder=None if is_url else str(Path.cwd()),
         environment=_environment(spec),
         has_labels=spec.labels is not None,
+        wants_approval=is_approval_required(spec),
         has_alias=alias_of(spec.model) is not None,
         follows_alias=any(map(alias_of, (spec.model, *challengers))),
         registry=absolute_uri(registry_uri(spec.registry)),

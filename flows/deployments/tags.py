@@ -7,7 +7,16 @@ from nightscore.flows.deployments.changes import Change, change_between
 from nightscore.flows.deployments.prefect_api import Api
 from nightscore.flows.tag import TAG
 
-FLOWS = ("nightly", "backfill", "score-partition", "evaluate", "promote", "demote", "new-version")
+FLOWS = (
+    "nightly",
+    "backfill",
+    "score-partition",
+    "evaluate",
+    "promote",
+    "demote",
+    "decide-release",
+    "new-version",
+)
 """Names of the flows that are deployed. Another team may have flows of these names, too."""
 MODULES = "nightscore.flows."
 """How the entrypoints of our own flows begin."""

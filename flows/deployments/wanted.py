@@ -12,6 +12,7 @@ from nightscore.flows.deployments.jobs import JobToDeploy
 from nightscore.flows.evaluate import evaluate
 from nightscore.flows.nightly import nightly
 from nightscore.flows.partition import score_partition
+from nightscore.flows.releases.decide import decide
 from nightscore.flows.releases.demote import demote
 from nightscore.flows.releases.new_version import new_version
 from nightscore.flows.releases.promote import promote
@@ -73,7 +74,8 @@ def deployments_of(job: JobToDeploy, nights: Nights, pool: str) -> list[Deployme
     """The deployments of a job: every night, a range of dates, and a single partition.
 
     A job with labels has one that evaluates, too. One whose model is an alias has forms that
-    promote and demote. One with an alias, also of a challenger, has one that looks at new versions.
+    promote and demote, and one that decides where the job wants approval. One with an alias, also
+    of a challenger, has one that looks at new versions.
     """
     chosen = {
         "timezone": nights.timezone,
@@ -167,6 +169,8 @@ def _releases(job: JobToDeploy, pool: str) -> list[Deployment]:
         "shows that.",
         demote: "Takes the live model version back.",
     }
+    if job.wants_approval:
+        purposes[decide] = "Approves or rejects a model version that was proposed."
 
     deployments = []
     for flow, purpose in purposes.items():
@@ -178,7 +182,7 @@ def _releases(job: JobToDeploy, pool: str) -> list[Deployment]:
         deployments.append(
             Deployment(
                 flow=flow.name,
-                name=f"{job.name}-{flow.name}",
+                name=f"{job.name}-{flow.name.removesuffix('-release')}",
                 # Somebody waits for it, and a demotion must not wait for a backfill of days.
                 fields=fields | _common(job, flow, pool, NIGHTLY_QUEUE),
                 defaults={},

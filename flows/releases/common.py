@@ -14,8 +14,8 @@ from nightscore.flows.ui.release_page import ReleasePage, release_markdown
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.text import printable
 
-Version = Annotated[int, Field(ge=1)]
-"""A number of the registered model's versions."""
+Version = Annotated[str, Field(pattern=r"^[0-9]*$")]
+"""A number of the registered model's versions, or empty: then the form shows an empty line."""
 Note = Annotated[str, Field(max_length=2_000)]
 """For the release log, which is read whole."""
 
@@ -24,7 +24,7 @@ def run_name(verb: str, parameter: str = "version") -> str:
     """The name of a run: the job, what is done, and the version if one is named."""
     parameters = flow_run.parameters
     version = parameters.get(parameter)
-    named = "" if version is None else f" version {version}"
+    named = f" version {version}" if version else ""
     return f"{job_name(parameters['job'])} · {verb}{named}"
 
 

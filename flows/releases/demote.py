@@ -58,7 +58,7 @@ def _run_name() -> str:
 @fail_with_reason
 async def demote(
     job: JobName,
-    to: Version | None = None,
+    to: Version = "",
     note: Note = "",
     with_predictions: bool = False,
     timeout_minutes: Minutes = DEFAULT_TIMEOUT_MINUTES,
@@ -77,7 +77,7 @@ async def demote(
     forward_engine_log()
     spec, by = read_job(job), await requested_by()
 
-    proposal = Proposal(version=None if to is None else str(to), note=note, by=by)
+    proposal = Proposal(version=to or None, note=note, by=by)
     work = functools.partial(_demote, spec, proposal, with_predictions=with_predictions)
 
     try:

@@ -15,12 +15,15 @@ from nightscore.flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minute
 from nightscore.flows.pools import local_pool, run_within
 from nightscore.flows.releases.common import Note, Version, requested_by, run_name, show_page
 from nightscore.flows.ui.log import forward_engine_log
-from nightscore.flows.ui.release_page import page_of_appraisal, page_of_release
+from nightscore.flows.ui.release_page import live_message, page_of_appraisal, page_of_release
+from nightscore.ledger.release_log import Release
 from nightscore.models.cache import default_cache
 from nightscore.operations.releases.appraisal import Appraisal, preview
 from nightscore.operations.releases.promote import Proposal
 from nightscore.operations.releases.promote import promote as make_live
+from nightscore.operations.releases.proposals import describe_proposal
 from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.release_entry import ReleaseEntry
 from nightscore.schemas.text import counted
 
 T = TypeVar("T")
@@ -34,7 +37,7 @@ def _run_name() -> str:
 @fail_with_reason
 async def promote(
     job: JobName,
-    version: Version | None = None,
+    version: Version = "",
     note: Note = "",
     without_labels: bool = False,
     dry_run: bool = False,
@@ -55,7 +58,7 @@ async def promote(
     spec, by = read_job(job), await requested_by()
 
     proposal = Proposal(
-        version=None if version is None else str(version),
+        version=version or None,
         note=note,
         without_labels=without_labels,
         by=by,
@@ -117,13 +120,25 @@ async def _make_live(spec: ScoringJob, proposal: Proposal, seconds: float) -> St
             await show_page(spec, page, error.what)
         raise
 
+    if result.proposal is not None:
+        return await _tell_of_proposal(spec, result.proposal)
+
     release = result.release
     if result.was_live or release is None:
         return Completed(message="Nothing was changed: the version is live already.")
 
-    entry = release.entry
-    message = f"Version {entry.after.version} is live: {entry.model}@{entry.alias} means it."
+    message = live_message(release)
     await show_page(spec, page_of_release(release), message)
+    return Completed(message=message)
+
+
+async def _tell_of_proposal(spec: ScoringJob, proposal: ReleaseEntry) -> State[Any]:
+    """Show by what somebody else decides, and where."""
+    message = (
+        f"{describe_proposal(spec, proposal)} In Prefect it is the form "
+        f"decide-release/{spec.name}-decide."
+    )
+    await show_page(spec, page_of_release(Release(proposal)), message)
     return Completed(message=message)
 
 

@@ -17,11 +17,15 @@ from nightscore.schemas.performance import MetricRecord
 from nightscore.schemas.release_entry import (
     BaselineEvidence,
     ChangeRecord,
+    CheckEvidence,
     EvidenceRecord,
     ModelDiffRecord,
     PartitionEvidence,
+    ReleaseEntry,
 )
 
+SHOWN_METRICS = 2
+"""Of the live version's partitions: a page is as wide as its widest table."""
 SHOWN_CHANGES = 40
 """Changes of one aspect that are listed; `nightscore model diff` shows all."""
 
@@ -36,6 +40,8 @@ class ReleasePage:
     after: str
     by: str
     note: str
+    decided: str = ""
+    """Who has approved or rejected it. Empty: nobody, or it was not proposed."""
     jobs: Sequence[str] = ()
     """That the alias moves."""
     problems: Sequence[str] = ()
@@ -67,10 +73,26 @@ def page_of_release(release: Release) -> ReleasePage:
         after=entry.after.version,
         by=entry.by,
         note=entry.note,
+        decided=_decision_of(entry),
         jobs=entry.jobs,
         evidence=entry.evidence,
         diff=entry.diff,
     )
+
+
+def _decision_of(entry: ReleaseEntry) -> str:
+    decision = entry.decision
+    if decision is None:
+        return ""
+
+    note = f": {decision.note}" if decision.note else ""
+    return f"{decision.verdict} by {decision.by}{note}"
+
+
+def live_message(release: Release) -> str:
+    """That a version is live, in a sentence."""
+    entry = release.entry
+    return f"Version {entry.after.version} is live: {entry.model}@{entry.alias} means it."
 
 
 def release_markdown(
@@ -84,7 +106,8 @@ def release_markdown(
         put_back: Partitions whose predictions were put back, and what became of each.
     """
     before = "no version" if page.before is None else f"version {page.before}"
-    facts = [("by", page.by), ("note", page.note), ("moves", ", ".join(page.jobs))]
+    facts = [("by", page.by), ("note", page.note), ("decided", page.decided)]
+    facts.append(("moves", ", ".join(page.jobs)))
 
     lines = [f"## {escaped(page.alias)}: {before} → version {page.after}", ""]
     lines += [f"**{escaped(message)}**", ""]
@@ -103,6 +126,8 @@ def release_markdown(
         lines += _evidence_lines(page.evidence)
     if page.diff is not None:
         lines += _diff_lines(page.diff)
+    if page.evidence is not None and page.evidence.checks:
+        lines += _check_lines(page.evidence.checks)
 
     return "\n".join(lines)
 
@@ -114,13 +139,14 @@ def _evidence_lines(evidence: EvidenceRecord) -> Iterator[str]:
     if evidence.live:
         yield from _live_lines(evidence.live)
 
-    if evidence.checks:
-        rows = []
-        for check in evidence.checks:
-            rows.append((check.name, check.state, check.found))
 
-        yield from ("### What a run of it needs", "")
-        yield from _table(("looked at", "state", "found"), rows)
+def _check_lines(checks: Sequence[CheckEvidence]) -> Iterator[str]:
+    rows = []
+    for check in checks:
+        rows.append((check.name, check.state, check.found))
+
+    yield from ("### What a run of it needs", "")
+    yield from _table(("looked at", "state", "found"), rows)
 
 
 def _comparison_lines(evidence: EvidenceRecord) -> Iterator[str]:
@@ -152,9 +178,11 @@ def _baseline_lines(baselines: Sequence[BaselineEvidence]) -> Iterator[str]:
 
 def _live_lines(partitions: Sequence[PartitionEvidence]) -> Iterator[str]:
     """What was estimated and came true of the live version's latest partitions."""
-    names = _known_names(
-        [metrics for one in partitions for metrics in (one.estimated, one.realised)]
-    )
+    stored: list[Sequence[MetricRecord]] = []
+    for one in partitions:
+        stored += [one.estimated, one.realised]
+
+    names = _known_names(stored)[:SHOWN_METRICS]
     header = ["partition", "rows"]
 
     for name in names:

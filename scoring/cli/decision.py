@@ -1,15 +1,40 @@
-"""What `nightscore approve` and `nightscore reject` share."""
+"""What `nightscore approve` and `nightscore reject` share, and how they decide on held runs."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from nightscore.cli.resolve import exact_value, known_partition, load, model_cache
+from nightscore.errors import InvalidJobError
 from nightscore.ledger.workspace import Workspace
 from nightscore.monitoring.drift.recompare_runs import compare_later
 from nightscore.operations.decision import find_held
 from nightscore.outputs.guarantees import check_claims
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
+
+
+def check_subject(
+    verb: str, job: str, partition: str | None, version: str | None, run_id: str | None
+) -> None:
+    """Check that one thing is decided on: a held run of a partition, or a proposed version.
+
+    Raises:
+        InvalidJobError: It is none, or both; with the two calls.
+    """
+    is_release = version is not None
+
+    if is_release != (partition is not None) and not (is_release and run_id is not None):
+        return
+
+    found = "neither" if partition is None and not is_release else "both"
+
+    raise InvalidJobError(
+        "The command decides on one thing; nothing was changed.",
+        job,
+        expected="a partition whose run a gate holds, or --release and a proposed version",
+        found=found,
+        next_step=f"`nightscore {verb} JOB PARTITION` or `nightscore {verb} JOB --release VERSION`",
+    )
 
 
 def decide(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from nightscore.cli.show import out
 from nightscore.cli.standing_text import show_standing
 from nightscore.ledger.release_log import Release
 from nightscore.monitoring.performance.estimates.wording import (
@@ -12,6 +13,9 @@ from nightscore.monitoring.performance.estimates.wording import (
     show_metric,
 )
 from nightscore.operations.releases.appraisal import Appraisal
+from nightscore.operations.releases.promote import ReleaseResult
+from nightscore.operations.releases.proposals import describe_proposal
+from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.performance import MetricRecord
 from nightscore.schemas.release_entry import (
     CanaryEntry,
@@ -49,11 +53,38 @@ def _show_change(change: ChangeRecord) -> str:
     return f"{change.what}: {change.before} -> {change.after}"
 
 
+def print_result(job: ScoringJob, result: ReleaseResult) -> None:
+    """Print what a command has done."""
+    if result.proposal is not None:
+        out.print("The version is proposed; the alias was not moved.")
+        out.print(describe_proposal(job, result.proposal))
+        return
+
+    release = result.release
+    if result.was_live or release is None:
+        version = f"version {release.entry.after.version}" if release else "that version"
+        out.print(f"Nothing was changed: {version} is live already.")
+        return
+
+    for line in release_lines(release):
+        out.print(line)
+
+    out.print(f"Jobs that this moves: {', '.join(result.affected.names)}")
+    if result.affected.unreadable:
+        names = ", ".join(result.affected.unreadable)
+        out.print(f"Job files that cannot be read, and may be moved too: {names}")
+
+    if release.entry.kind == "promoted":
+        out.print(f"`{job.command('demote')}` takes it back.")
+
+
 def release_lines(release: Release) -> Iterator[str]:
     """What a command has done, line by line."""
     entry = release.entry
     moved = f"{entry.model}@{entry.alias}: version {show_move(release)}"
     yield f"{moved}, entry {entry.number} of the log"
+    if entry.decision is not None:
+        yield f"Proposed by {entry.by}, {entry.decision.verdict} by {entry.decision.by}"
     if entry.diff is not None:
         yield from show_diff(entry.diff)
     if entry.evidence is not None:
@@ -128,6 +159,8 @@ def show_state(release: Release) -> str:
         return "not completed"
     if release.entry.kind == "moved":
         return "noticed"
+    if release.entry.kind == "rejected":
+        return "not done"
     return release.outcome.outcome if release.outcome is not None else ""
 
 

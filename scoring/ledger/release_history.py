@@ -51,6 +51,14 @@ def version_at(releases: Sequence[Release], moment: datetime) -> LiveVersion | N
     )
 
 
+def newest_effective(releases: Sequence[Release]) -> Release | None:
+    """The entry by which the alias means what it means. None: the log has none.
+
+    Later ones were abandoned or rejected, or are not completed.
+    """
+    return next((release for release in reversed(releases) if release.is_effective), None)
+
+
 def version_before(releases: Sequence[Release]) -> str | None:
     """The version to which one step back leads from the live one. None: the log knows none.
 

@@ -3,12 +3,16 @@
     <log>/flight_delay@champion/
         00000001.json           an entry: from which version to which, who, why, on what grounds
         00000001.outcome.json   whether the alias was moved, or the entry was abandoned
+        00000002.proposal.json  the next entry, if somebody approves it
         jobs/<job>.json         the jobs that use the alias
         canaries/<job>/00000001.json    when a job's canary began or ended, with its arms
 
 MLflow moves an alias whatever it means by then, and keeps no history. So the log is the lock, too:
 an entry is created on the condition that there is none of its number, and nobody begins another one
 before it has an outcome. Of two that are at it, one succeeds.
+
+A proposal has the number of the entry that it is going to be. It is approved or rejected by that
+entry, so that of two who decide one succeeds, and any other entry makes it void.
 """
 
 import re
@@ -40,7 +44,7 @@ class Release:
     @property
     def is_pending(self) -> bool:
         """It was begun, and nobody knows whether the alias was moved."""
-        return self.entry.kind != "moved" and self.outcome is None
+        return self.entry.kind in ("promoted", "demoted") and self.outcome is None
 
     @property
     def is_effective(self) -> bool:
@@ -108,6 +112,24 @@ class ReleaseLog:
         content = entry.model_dump_json(indent=2).encode()
         self._root.create(self._path(entry.number), content)
 
+    def propose(self, entry: ReleaseEntry) -> None:
+        """Add a proposal.
+
+        Raises:
+            ConflictError: Another one waits; nothing was changed.
+        """
+        content = entry.model_dump_json(indent=2).encode()
+        self._root.create(self._proposal_path(entry.number), content)
+
+    def proposal(self, releases: Sequence[Release]) -> ReleaseEntry | None:
+        """The proposal that waits for a decision. None: there is none, or it is void by now.
+
+        Args:
+            releases: The log as it was read.
+        """
+        path = self._proposal_path(next_number(releases))
+        return self._record(path, ReleaseEntry) if self._root.exists(path) else None
+
     def end(self, outcome: OutcomeRecord) -> OutcomeRecord:
         """Say what became of an entry. Returns what stands: somebody else may have been first."""
         path = self._outcome_path(outcome.number)
@@ -173,6 +195,9 @@ class ReleaseLog:
 
     def _path(self, number: int) -> str:
         return f"{self._prefix}/{number:08d}.json"
+
+    def _proposal_path(self, number: int) -> str:
+        return f"{self._prefix}/{number:08d}.proposal.json"
 
     def _outcome_path(self, number: int) -> str:
         return f"{self._prefix}/{number:08d}.outcome.json"

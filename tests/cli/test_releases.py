@@ -116,6 +116,45 @@ def test_a_version_is_promoted_and_demoted_by_command(
     assert shown.startswith("models:/hgb_binary/1 -> models:/hgb_binary/2\n")
 
 
+def test_a_version_is_proposed_and_decided_on_by_command(
+    lake: Lake,
+    job_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = str(job_file)
+    text = job_file.read_text()
+    job_file.write_text(text.replace("release: null", "release: {approval: required}"))
+
+    def call(*arguments: str) -> str:
+        code = build_app()([*arguments], standalone_mode=False)
+        assert not code, code
+        return capsys.readouterr().out
+
+    call("pin", "models:/hgb_binary/2", "--registry", lake.registry)
+    told = call("promote", job, "--without-labels")
+    assert told.startswith("The version is proposed; the alias was not moved.\nVersion 2 is")
+    assert f"`nightscore approve {job} --release 2`" in told
+    assert f"`nightscore reject {job} --release 2`" in call("releases", job)
+    (proposal,) = json.loads(call("releases", job, "--json"))
+    assert (proposal["state"], proposal["number"]) == ("proposed", 1)
+
+    with pytest.raises(ReleaseError, match="cannot approve it"):
+        call("approve", job, "--release", "2")
+    for wrong in (("approve", job), ("reject", job, DAYS[0], "--release", "2")):
+        with pytest.raises(InvalidJobError, match="decides on one thing"):
+            call(*wrong)
+
+    assert "entry 1 of the log; nothing has moved" in call("reject", job, "--release", "2")
+    assert "rejected" in call("releases", job)
+    call("promote", job, "--without-labels")
+    monkeypatch.setattr("nightscore.cli.commands.approve.user_and_host", lambda: "carl@host")
+    told = call("approve", job, "--release", "2", "--note", "looks right")
+    assert told.startswith("hgb_binary@champion: version 1 -> 2, entry 2 of the log\n")
+    assert ", approved by carl@" in told
+    assert f"`nightscore demote {job}` takes it back." in told
+
+
 def test_a_baseline_is_logged_for_a_version_that_is_not_live_yet_and_is_evidence(
     lake: Lake, job_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

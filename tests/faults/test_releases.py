@@ -143,6 +143,87 @@ def test_a_demotion_killed_before_each_change_is_completed_by_the_same_command(
     report("demote --with-predictions is killed", f"{n_kills} times", "completed, all put back")
 
 
+@pytest.mark.parametrize("verdict", ["approve", "reject"])
+def test_a_proposal_and_its_decision_killed_before_each_change_are_completed(
+    release_lab: Lab, monkeypatch: pytest.MonkeyPatch, report: Tell, thorough: bool, verdict: str
+) -> None:
+    lab, n_kills = release_lab, 0
+    lab.changes = {"release": {"approval": "required"}}
+
+    def decide() -> None:
+        lab.promote("2")
+        if verdict == "approve":
+            lab.approve("2")
+        else:
+            lab.reject("2")
+
+    ends = {
+        "approve": ("2", [("promoted", "1", "2", "done")]),
+        "reject": ("1", [("rejected", "1", "2", "")]),
+    }
+    for n in points(lab, thorough):
+        lab.move_by_hand("1")
+        lab.registry.tags.clear()
+        ReleaseLog(lab.job, "delay", "champion")._root.delete_tree("releases")
+
+        is_killed = killed(monkeypatch, n, decide)
+        n_kills += is_killed
+        if is_killed and not lab.told():
+            assert lab.live == "1", "the alias does not move before the decision"
+        if is_killed and lab.told() == ends["reject"][1]:
+            lab.reject("2")
+        elif is_killed and not (lab.log() and lab.log()[-1].is_effective):
+            decide()
+        assert (lab.live, lab.told()) == ends[verdict], f"killed before change {n}"
+        if not is_killed:
+            break
+
+    assert n_kills >= 2
+    report(f"promote and {verdict} are killed", f"{n_kills} times", "completed, one entry")
+
+
+@pytest.mark.parametrize("first", ["approve", "reject"])
+@pytest.mark.parametrize("second", ["approve", "reject"])
+def test_of_two_who_decide_one_succeeds(
+    memory_lab: Lab, monkeypatch: pytest.MonkeyPatch, report: Tell, first: str, second: str
+) -> None:
+    """The second comes between, before each change of the first."""
+    lab, n_refused = memory_lab, 0
+    lab.changes = {"release": {"approval": "required"}}
+
+    def decide(verb: str, by: str) -> str:
+        return end_of(lambda: getattr(lab, verb)("2", by=by))
+
+    for n in itertools.count():
+        lab.move_by_hand("1")
+        lab.registry.tags.clear()
+        ReleaseLog(lab.job, "delay", "champion")._root.delete_tree("releases")
+        lab.promote("2")
+        ends: list[str] = []
+
+        def come_between(point: int, n: int = n, ends: list[str] = ends) -> None:
+            if point == n and not ends:
+                ends.append("")
+                ends[0] = decide(second, "bert@host")
+
+        with monkeypatch.context() as patched:
+            at_each_point(patched, come_between, POINTS)
+            end = decide(first, "carl@host")
+
+        if not ends:
+            break
+        n_refused += "ConflictError" in (end, ends[0])
+        (release,) = lab.log()
+        decision = release.entry.decision
+        assert decision is not None
+        is_live = decision.verdict == "approved"
+        assert (lab.live, release.is_effective) == ("2" if is_live else "1", is_live)
+        assert not release.is_pending
+
+    assert n_refused >= 1
+    report(f"{second} beside {first}", f"before each of {n} changes", f"{n_refused} refused")
+
+
 def test_of_many_promoters_at_once_one_wins(release_lab: Lab, report: Tell) -> None:
     """Each wants another version, and all have read the same log."""
     lab, n_rounds = release_lab, 3

@@ -252,6 +252,14 @@ def test_only_a_job_whose_model_is_an_alias_has_forms_of_releases() -> None:
     assert [*fields] == ["job", "to", "note", "with_predictions", "timeout_minutes"]
     assert all(field["description"] for field in fields.values())
 
+    deciding = replace(JOB, has_alias=True, wants_approval=True)
+    assert deployed(server, job=deciding)["deployment decide-release/late-decide"].action == (
+        "created"
+    )
+    decide = deployment(server, "decide")
+    assert decide["entrypoint"] == "nightscore.flows.releases.decide.decide"
+    assert decide["parameter_openapi_schema"]["required"] == ["job", "decision", "version"]
+
     pinned = MemoryPrefect()
     deployed(pinned)
     names = {d["name"] for d in pinned.deployments.values()}

@@ -11,6 +11,8 @@ import pytest
 from nightscore.engine.backends.local import WorkerPool
 from nightscore.inputs.jobfile import load_job
 from nightscore.operations.releases.queries import read_releases
+from nightscore.schemas.comparison import ComparisonRecord
+from nightscore.schemas.release_entry import ChangeRecord, EvidenceRecord, ModelDiffRecord
 from tests.support.lake import Lake
 from tests.support.lent_pool import lender
 from tests.support.models import KnownModel
@@ -29,8 +31,10 @@ with warnings.catch_warnings():
     )
 
     from nightscore.flows.prefect_server import PrefectServer
+    from nightscore.flows.releases.decide import decide
     from nightscore.flows.releases.demote import demote
     from nightscore.flows.releases.promote import promote
+    from nightscore.flows.ui.release_page import ReleasePage, release_markdown
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -100,13 +104,13 @@ def test_a_version_is_looked_at_promoted_and_demoted_from_forms(job_file: str, l
         assert text in page.data
     assert told(job_file) == []
 
-    state = finish(promote, job_file, version=2)
+    state = finish(promote, job_file, version="2")
     assert state.is_failed()
     assert "add --without-labels" in state.message
     assert "must not go live yet" in newest_page().description
     assert told(job_file) == []
 
-    state = finish(promote, job_file, 2, note="on June", without_labels=True)
+    state = finish(promote, job_file, "2", note="on June", without_labels=True)
     assert state.message == "Version 2 is live: hgb_binary@champion means it."
     run_id = str(state.state_details.flow_run_id)
     assert told(job_file) == [("promoted", "2", f"flow run {run_id}")]
@@ -146,3 +150,57 @@ def test_who_asked_is_named_where_prefect_knows_users(
     state = finish(promote, job_file, without_labels=True)
     run_id = state.state_details.flow_run_id
     assert told(job_file) == [("promoted", "2", f"anna, flow run {run_id}")]
+
+
+def test_a_version_is_proposed_and_decided_on_from_forms(job_file: str) -> None:
+    path = Path(job_file)
+    path.write_text(path.read_text().replace("release: null", "release: {approval: required}"))
+    state = finish(promote, job_file, without_labels=True)
+    assert state.is_completed()
+    assert state.message.startswith("Version 2 is proposed by flow run ")
+    assert state.message.endswith("In Prefect it is the form decide-release/test-decide.")
+    assert told(job_file) == []
+    page = newest_page()
+    assert "version 1 → version 2" in page.data
+    assert "### What a run of it needs" in page.data, "the evidence is beside"
+
+    state = finish(decide, job_file, "reject", "2", note="not before the holidays")
+    assert state.message == "Version 2 is rejected: nothing has moved."
+    assert "- decided: rejected by flow run " in newest_page().data
+    wrong = finish(decide, job_file, "approve", "2")
+    assert "does not wait for a decision" in wrong.message
+
+    finish(promote, job_file, without_labels=True)
+    state = finish(decide, job_file, "approve", "2", note="looks right")
+    assert state.message == "Version 2 is live: hgb_binary@champion means it."
+    run_id = state.state_details.flow_run_id
+    assert f"- decided: approved by flow run {run_id}: looks right" in newest_page().data
+    assert [kind for kind, *_ in told(job_file)] == ["rejected", "promoted"]
+    assert "is live already" in finish(decide, job_file, "approve", "2").message
+
+
+def test_the_page_shows_where_the_decision_stands() -> None:
+    comparison = ComparisonRecord(
+        champion="7", challenger="8", verdict="undecided", by="labels", nights=11, more_nights=9
+    )
+    page = ReleasePage(
+        alias="a_b@champion",
+        before="7",
+        after="8",
+        by="anna",
+        note="<b>",
+        evidence=EvidenceRecord(comparison=comparison, without_labels=True),
+        diff=ModelDiffRecord(
+            before="models:/a/7",
+            after="models:/a/8",
+            changes={"features": (ChangeRecord(what="dep|delay", before="long"),)},
+            same=("size",),
+        ),
+    )
+    text = release_markdown(page, "Version 8 is live.", [("2026-11-24", "run 1 is seen again")])
+    assert "### Both on the same rows\n\n- " in text
+    assert "undecided after 11 nights, about 9 more" in text
+    assert "- note: &#60;b&#62;" in text
+    assert "| features | dep&#124;delay | long | none |" in text
+    assert "| 2026-11-24 | run 1 is seen again |" in text
+    assert "The same: size." in text

@@ -13,7 +13,6 @@ from nightscore.cli.options import (
     EndDate,
     Job,
     MaxPartitions,
-    PartitionValue,
     StartDate,
 )
 from nightscore.schemas.partition import DEFAULT_MAX_PARTITIONS
@@ -26,32 +25,45 @@ HeldRun = Annotated[
     typer.Option("--run-id", metavar="RUN_ID", help="Held run to decide on. Default: the newest."),
 ]
 Note = Annotated[str, typer.Option(metavar="TEXT", help="Reason, for the record.")]
+HeldPartition = Annotated[
+    str | None,
+    typer.Argument(metavar="PARTITION", help="Partition value, such as 2026-11-24."),
+]
+ProposedVersion = Annotated[
+    str | None,
+    typer.Option(
+        "--release", metavar="VERSION", help="Decide on this version, which was proposed."
+    ),
+]
 
 
 def approve(
     job: Job,
-    partition: PartitionValue,
+    partition: HeldPartition = None,
+    release: ProposedVersion = None,
     run_id: HeldRun = None,
     note: Note = "",
     as_json: AsJson = False,
+    cache_dir: CacheDir = None,
 ) -> None:
-    """Publish a run that a gate holds."""
+    """Publish a run that a gate holds, or make a version live that was proposed."""
     from nightscore.cli.commands.approve import approve as execute
 
-    execute(job, partition, run_id, note, as_json)
+    execute(job, partition, release, run_id, note, as_json, cache_dir)
 
 
 def reject(
     job: Job,
-    partition: PartitionValue,
+    partition: HeldPartition = None,
+    release: ProposedVersion = None,
     run_id: HeldRun = None,
     note: Note = "",
     as_json: AsJson = False,
 ) -> None:
-    """Drop a run that a gate holds. Readers keep what they see, and the run's record is kept."""
+    """Drop a run that a gate holds, or a version that was proposed. Its record is kept."""
     from nightscore.cli.commands.reject import reject as execute
 
-    execute(job, partition, run_id, note, as_json)
+    execute(job, partition, release, run_id, note, as_json)
 
 
 def rollback(

@@ -9,11 +9,17 @@ from typing import Any
 import typer
 
 from nightscore.cli.records import exit_code
+from nightscore.cli.release_documents import (
+    appraisal_document,
+    proposal_document,
+    release_document,
+    result_document,
+)
 from nightscore.cli.release_text import (
     CANARY_COLUMNS,
     appraisal_lines,
     canary_row,
-    release_lines,
+    print_result,
     show_move,
     show_state,
 )
@@ -27,8 +33,9 @@ from nightscore.models.cache import ModelCache
 from nightscore.operations.releases.appraisal import Appraisal, preview
 from nightscore.operations.releases.completion import abandon as give_up
 from nightscore.operations.releases.demote import demote as take_back
-from nightscore.operations.releases.promote import Proposal, ReleaseResult
+from nightscore.operations.releases.promote import Proposal
 from nightscore.operations.releases.promote import promote as make_live
+from nightscore.operations.releases.proposals import describe_proposal
 from nightscore.operations.releases.put_back import plan_put_back, put_back
 from nightscore.operations.releases.queries import ReleaseList, describe, live_at, read_releases
 from nightscore.operations.releases.target import ReleaseTarget, find_target
@@ -67,9 +74,9 @@ def promote(
         result = make_live(spec, proposal, pool=pool, cache=cache)
 
     if as_json:
-        print_json(_result_document(result))
+        print_json(result_document(result))
     else:
-        _print_result(spec, result)
+        print_result(spec, result)
 
 
 def demote(
@@ -90,7 +97,7 @@ def demote(
 
     result = take_back(spec, Proposal(version=to, note=note), cache)
     if not as_json:
-        _print_result(spec, result)
+        print_result(spec, result)
         if result.was_live and to is None:
             out.print(f"`{spec.command('demote', '--to', 'VERSION')}` leads further back.")
 
@@ -105,7 +112,7 @@ def demote(
     if as_json:
         runs = [json.loads(manifest.model_dump_json()) for manifest in manifests]
         document = {"predictions": [_item_document(item) for item in items], "runs": runs}
-        print_json(_result_document(result) | document)
+        print_json(result_document(result) | document)
 
     codes = [exit_code(manifest) for manifest in manifests if manifest.error]
     is_refused = any(item.action == "refuse" for item in items)
@@ -122,8 +129,11 @@ def releases(job: str, at: datetime | None, as_json: bool) -> None:
 
     found = read_releases(spec)
     if as_json:
-        canaries = [json.loads(entry.model_dump_json()) for entry in found.canaries]
-        print_json([*map(_document, found.releases), *canaries])
+        documents = [release_document(release) for release in found.releases]
+        if found.proposal is not None:
+            documents.append(proposal_document(found.proposal))
+        documents += [json.loads(entry.model_dump_json()) for entry in found.canaries]
+        print_json(documents)
         return
 
     _print_log(found)
@@ -132,6 +142,9 @@ def releases(job: str, at: datetime | None, as_json: bool) -> None:
 
 def _print_log(found: ReleaseList) -> None:
     title = f"Releases of {found.target.alias}"
+    if found.proposal is not None:
+        out.print(describe_proposal(found.target.job, found.proposal))
+
     if not found.releases:
         out.print(f"{title}: none is logged in {found.target.log.place}")
         return
@@ -186,7 +199,7 @@ def _print_live(spec: ScoringJob, moment: datetime, *, as_json: bool) -> None:
 def _abandon(spec: ScoringJob, note: str, *, as_json: bool) -> None:
     release = give_up(find_target(spec, "promote"), user_and_host(), note or "given up")
     if as_json:
-        print_json(_document(release))
+        print_json(release_document(release))
     else:
         out.print(f"Entry {release.entry.number} is given up; the alias was not moved by it.")
 
@@ -218,7 +231,7 @@ def _put_back(
 def _print_appraisal(appraisal: Appraisal | None, *, as_json: bool) -> None:
     """Print what a promotion would go by, then what keeps the version from going live."""
     if as_json:
-        print_json(_appraisal_document(appraisal))
+        print_json(appraisal_document(appraisal))
     elif appraisal is None:
         out.print("Nothing would be changed: that version is live already.")
     else:
@@ -229,62 +242,8 @@ def _print_appraisal(appraisal: Appraisal | None, *, as_json: bool) -> None:
         appraisal.check()
 
 
-def _print_result(spec: ScoringJob, result: ReleaseResult) -> None:
-    release = result.release
-    if result.was_live or release is None:
-        version = f"version {release.entry.after.version}" if release else "that version"
-        out.print(f"Nothing was changed: {version} is live already.")
-        return
-
-    for line in release_lines(release):
-        out.print(line)
-
-    out.print(f"Jobs that this moves: {', '.join(result.affected.names)}")
-    if result.affected.unreadable:
-        names = ", ".join(result.affected.unreadable)
-        out.print(f"Job files that cannot be read, and may be moved too: {names}")
-
-    if release.entry.kind == "promoted":
-        out.print(f"`{spec.command('demote')}` takes it back.")
-
-
-def _result_document(result: ReleaseResult) -> dict[str, Any]:
-    return {
-        "release": None if result.release is None else _document(result.release),
-        "is_new": result.is_new,
-        "was_live": result.was_live,
-        "jobs": list(result.affected.names),
-        "unreadable_jobs": list(result.affected.unreadable),
-    }
-
-
-def _appraisal_document(appraisal: Appraisal | None) -> dict[str, Any]:
-    if appraisal is None:
-        return {"was_live": True}
-
-    diff = appraisal.diff
-    return {
-        "was_live": False,
-        "before": None if appraisal.live is None else appraisal.live.version,
-        "after": appraisal.candidate.version,
-        "problems": list(appraisal.problems),
-        "evidence": json.loads(appraisal.evidence.model_dump_json()),
-        "diff": None if diff is None else json.loads(diff.model_dump_json()),
-    }
-
-
 def _item_document(item: RollbackItem) -> dict[str, Any]:
     return {"partition": item.value, "action": item.action, "reason": item.reason}
-
-
-def _document(release: Release) -> dict[str, Any]:
-    entry = json.loads(release.entry.model_dump_json())
-    outcome = release.outcome
-    return {
-        **entry,
-        "state": show_state(release),
-        "outcome": None if outcome is None else json.loads(outcome.model_dump_json()),
-    }
 
 
 def _row(release: Release) -> dict[str, Any]:

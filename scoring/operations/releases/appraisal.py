@@ -144,6 +144,7 @@ def newest_version(target: ReleaseTarget) -> str:
         ModelNotFoundError: It has none.
     """
     versions = target.alias.versions()
+
     if versions:
         return versions[-1]
 

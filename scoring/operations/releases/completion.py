@@ -94,7 +94,8 @@ def abandon(target: ReleaseTarget, by: str, reason: str) -> Release:
             target.log.place,
             expected="an entry without an outcome",
             found="none" if newest is None else f"entry {newest.entry.number}, which has one",
-            next_step=f"`{target.job.command('releases')}` lists the entries",
+            next_step=f"`{target.job.command('releases')}` lists the entries; "
+            f"`{target.job.command('reject', '--release', 'VERSION')}` drops a proposal",
         )
 
     entry = newest.entry

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from nightscore.errors import ConflictError, ReleaseError
-from nightscore.ledger.release_history import version_before
+from nightscore.ledger.release_history import newest_effective, version_before
 from nightscore.ledger.release_log import Release
 from nightscore.models.cache import ModelCache
 from nightscore.models.model_versions import fetch, resolve
@@ -16,6 +16,7 @@ from nightscore.operations.releases.entries import (
     recorded_version,
 )
 from nightscore.operations.releases.promote import Proposal, ReleaseResult
+from nightscore.operations.releases.proposals import check_was_live
 from nightscore.operations.releases.target import (
     ReleaseTarget,
     check_number,
@@ -55,7 +56,7 @@ def demote(job: ScoringJob, proposal: Proposal, cache: ModelCache) -> ReleaseRes
     if live is None:
         raise missing_alias(target)
 
-    newest = releases[-1] if releases else None
+    newest = newest_effective(releases)
     if _is_demoted(newest, proposal, live):
         affected = find_affected(target)
         return ReleaseResult(release=newest, affected=affected, is_new=False, was_live=True)
@@ -63,6 +64,7 @@ def demote(job: ScoringJob, proposal: Proposal, cache: ModelCache) -> ReleaseRes
     version = proposal.version or version_before(releases)
     if version is None:
         raise _nothing_before(target, live)
+    check_was_live(target, releases, version)
 
     done = _take_back(target, releases, proposal, (live, version), cache)
     return ReleaseResult(release=done, affected=find_affected(target), is_new=True)
@@ -98,7 +100,7 @@ def _is_demoted(newest: Release | None, proposal: Proposal, live: str) -> bool:
     """Whether the alias means the version already that is wanted."""
     if proposal.version is not None:
         return proposal.version == live
-    return newest is not None and newest.is_effective and newest.entry.kind == "demoted"
+    return newest is not None and newest.entry.kind == "demoted"
 
 
 def demoted_version(target: ReleaseTarget, releases: list[Release]) -> str:
@@ -107,9 +109,9 @@ def demoted_version(target: ReleaseTarget, releases: list[Release]) -> str:
     Raises:
         ConflictError: The newest entry is no demotion.
     """
-    newest = releases[-1] if releases else None
+    newest = newest_effective(releases)
 
-    is_demotion = newest is not None and newest.is_effective and newest.entry.kind == "demoted"
+    is_demotion = newest is not None and newest.entry.kind == "demoted"
 
     if newest is not None and is_demotion and newest.entry.before is not None:
         return newest.entry.before.version
@@ -133,7 +135,7 @@ def live_since(target: ReleaseTarget, releases: list[Release]) -> datetime:
         ReleaseError: The log does not have the entry that made the version live.
     """
     version = demoted_version(target, releases)
-    earlier = [release for release in releases[:-1] if release.is_effective]
+    *earlier, _ = [release for release in releases if release.is_effective]
 
     while earlier:
         made_live = earlier.pop()

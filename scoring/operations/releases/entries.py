@@ -83,11 +83,45 @@ def begin(target: ReleaseTarget, releases: list[Release], new: NewEntry) -> Rele
         InvalidJobError: Somebody else has noted another place as the log, or this log is of another
             registry.
     """
+    entry = _next_entry(target, releases, new)
+
+    add(target, entry)
+
+    return Release(entry)
+
+
+def propose(target: ReleaseTarget, releases: list[Release], new: NewEntry) -> ReleaseEntry:
+    """Add the next entry as a proposal. The arguments are those of `begin`.
+
+    Raises:
+        ConflictError: Somebody else has proposed another version since.
+        InvalidJobError: As of `begin`.
+    """
+    entry = _next_entry(target, releases, new)
+    proposal = entry.model_copy(update={"proposed_at": entry.at})
+
+    try:
+        target.log.propose(proposal)
+    except ConflictError as error:
+        raise ConflictError(
+            f"Somebody else has proposed a version for {target.alias}; nothing was changed.",
+            target.log.place,
+            expected="no proposal that waits",
+            found=f"one for entry {entry.number}",
+            next_step=f"`{target.job.command('releases')}` shows it",
+        ) from error
+
+    return proposal
+
+
+def _next_entry(target: ReleaseTarget, releases: list[Release], new: NewEntry) -> ReleaseEntry:
+    """The next entry, once the registered model and the log know of each other and of the job."""
     now = datetime.now(UTC)
+
     _note_place(target, releases)
     target.log.note_job(target.job, now)
 
-    entry = ReleaseEntry(
+    return ReleaseEntry(
         number=next_number(releases),
         kind=new.kind,
         registry=target.alias.shown_registry,
@@ -105,6 +139,13 @@ def begin(target: ReleaseTarget, releases: list[Release], new: NewEntry) -> Rele
         diff=new.diff,
     )
 
+
+def add(target: ReleaseTarget, entry: ReleaseEntry) -> None:
+    """Add an entry to the log.
+
+    Raises:
+        ConflictError: Somebody else has added one of its number.
+    """
     try:
         target.log.append(entry)
     except ConflictError as error:
@@ -115,8 +156,6 @@ def begin(target: ReleaseTarget, releases: list[Release], new: NewEntry) -> Rele
             found="one that was added since",
             next_step=f"`{target.job.command('releases')}` shows it",
         ) from error
-
-    return Release(entry)
 
 
 def _note_place(target: ReleaseTarget, releases: list[Release]) -> None:

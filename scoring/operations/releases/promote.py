@@ -9,10 +9,12 @@ from nightscore.models.cache import ModelCache
 from nightscore.operations.releases.affected_jobs import AffectedJobs, find_affected
 from nightscore.operations.releases.appraisal import Appraisal, appraise, newest_version
 from nightscore.operations.releases.completion import complete, read_completing
-from nightscore.operations.releases.entries import NewEntry, begin, recorded_version
+from nightscore.operations.releases.entries import NewEntry, begin, propose, recorded_version
+from nightscore.operations.releases.proposals import check_same, is_approval_required
 from nightscore.operations.releases.target import check_number, find_target
 from nightscore.process import user_and_host
 from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.release_entry import ReleaseEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,8 @@ class ReleaseResult:
     nothing to do."""
     was_live: bool = False
     """There was nothing to do."""
+    proposal: ReleaseEntry | None = None
+    """The version is only proposed, and waits for approval. None: it is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,8 @@ def promote(
     """Make a version live: check it, write it into the release log, and move the alias.
 
     If an earlier promotion of the version has died, it is completed instead. If the version is live
-    already, nothing is done.
+    already, nothing is done. If the job wants approval, the version is only proposed: the alias
+    moves when somebody else approves it.
 
     Args:
         job: Whose model is an alias.
@@ -77,6 +82,12 @@ def promote(
     if completed is not None:
         return ReleaseResult(release=completed, affected=find_affected(target), is_new=False)
 
+    waiting = target.log.proposal(releases)
+    if waiting is not None:
+        check_same(target, waiting, proposal.version)
+        affected = find_affected(target)
+        return ReleaseResult(release=None, affected=affected, is_new=False, proposal=waiting)
+
     live = target.alias.version()
     version = proposal.version or newest_version(target)
 
@@ -92,7 +103,12 @@ def promote(
         on_appraised(appraisal)
     appraisal.check()
 
-    begun = begin(target, releases, _entry_of(appraisal, proposal))
+    new = _entry_of(appraisal, proposal)
+    if is_approval_required(job):
+        proposed, affected = propose(target, releases, new), find_affected(target)
+        return ReleaseResult(release=None, affected=affected, is_new=True, proposal=proposed)
+
+    begun = begin(target, releases, new)
     done = complete(target, begun, proposal.by)
     return ReleaseResult(release=done, affected=find_affected(target), is_new=True)
 

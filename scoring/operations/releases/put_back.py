@@ -35,6 +35,7 @@ def plan_put_back(target: ReleaseTarget) -> list[RollbackItem]:
             the version was live.
     """
     releases = target.log.read()
+
     version, since = demoted_version(target, releases), live_since(target, releases)
     values = list(_published_by(target, version, since))
 
@@ -43,6 +44,7 @@ def plan_put_back(target: ReleaseTarget) -> list[RollbackItem]:
 
     if not values:
         return []
+
     return plan_rollback(target.job, values, other_than=exact_uri(target.alias.model, version))
 
 

@@ -10,7 +10,7 @@ from nightscore.ledger.release_log import Release, ReleaseLog
 from nightscore.models.aliases import alias_of_job
 from nightscore.operations.releases.target import ReleaseTarget, find_target
 from nightscore.schemas.job import ScoringJob
-from nightscore.schemas.release_entry import CanaryEntry
+from nightscore.schemas.release_entry import CanaryEntry, ReleaseEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class ReleaseList:
     """Oldest first."""
     canaries: list[CanaryEntry]
     """Of the job, oldest first."""
+    proposal: ReleaseEntry | None = None
+    """What waits for approval. None: nothing does."""
 
 
 def read_releases(job: ScoringJob) -> ReleaseList:
@@ -32,7 +34,10 @@ def read_releases(job: ScoringJob) -> ReleaseList:
         StorageError: It cannot be read.
     """
     target = find_target(job)
-    return ReleaseList(target, target.log.read(), CanaryLog(target.log, job.name).read())
+    log = target.log
+    releases, canaries = log.read(), CanaryLog(log, job.name).read()
+
+    return ReleaseList(target, releases, canaries, log.proposal(releases))
 
 
 def live_at(found: ReleaseList, moment: datetime) -> LiveVersion:
@@ -87,8 +92,10 @@ def how_it_became_live(job: ScoringJob, version: str) -> str:
         return ""
 
     effective = [release for release in releases if release.is_effective]
+
     if not effective or effective[-1].entry.after.version != version:
         return ""
+
     return f"release: {describe(effective[-1])}"
 
 
@@ -96,11 +103,18 @@ def describe(release: Release) -> str:
     """An entry in one clause."""
     entry, at = release.entry, f"{release.effective_at:%Y-%m-%d %H:%M} UTC"
     note = f": {entry.note}" if entry.note else ""
-    version = f"version {entry.after.version}"
+    version, decision = f"version {entry.after.version}", entry.decision
+    decider = decision.by if decision is not None else ""
+
     if entry.kind == "moved":
         return f"{entry.alias} was moved to {version} by other means, noticed at {at}"
     if entry.kind == "promoted":
-        return f"{version} was promoted to {entry.alias} at {at} by {entry.by}{note}"
+        approved = f", approved by {decider}" if decision is not None else ""
+        return f"{version} was promoted to {entry.alias} at {at} by {entry.by}{approved}{note}"
+
+    if entry.kind == "rejected":
+        why = f": {decision.note}" if decision is not None and decision.note else ""
+        return f"{version} was proposed by {entry.by} and rejected by {decider} at {at}{why}"
 
     demoted = "the one after it" if entry.before is None else f"version {entry.before.version}"
     return f"{demoted} was demoted to {version} at {at} by {entry.by}{note}"

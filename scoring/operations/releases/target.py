@@ -73,13 +73,14 @@ def find_target(job: ScoringJob, command: str = "") -> ReleaseTarget:
     return ReleaseTarget(job, alias, log)
 
 
-def check_number(job: ScoringJob, command: str, version: str | None) -> None:
+def check_number(job: ScoringJob, command: str, version: str | None, option: str = "--to") -> None:
     """Refuse what is no number of a version.
 
     Args:
         job: Whose model.
         command: To which it was given, for the error.
         version: As it was given. None: nothing was.
+        option: By which it was given.
 
     Raises:
         InvalidJobError: It is none; with the corrected call.
@@ -89,12 +90,13 @@ def check_number(job: ScoringJob, command: str, version: str | None) -> None:
 
     digits = version.lstrip("vV/")
     corrected = digits if digits.isdigit() else "VERSION"
+
     raise InvalidJobError(
         "This is no version; nothing was changed.",
         job.name,
         expected="a number, as the registry shows it",
         found=version,
-        next_step=job.command(command, "--to", corrected),
+        next_step=job.command(command, option, corrected),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 from nightscore.ledger.release_log import Release, ReleaseLog
 from nightscore.models.cache import ModelCache
 from nightscore.models.flavor_catalog import registered
+from nightscore.operations.releases.approval import approve_release, reject_release
 from nightscore.operations.releases.demote import demote
 from nightscore.operations.releases.promote import Proposal, ReleaseResult, promote
 from nightscore.schemas.job import ScoringJob
@@ -56,6 +57,13 @@ class Lab:
     def demote(self, version: str | None = None, **fields: Any) -> ReleaseResult:
         proposal = Proposal(version=version, **({"by": "bert@host"} | fields))
         return demote(self.job, proposal, self.lake.cache)
+
+    def approve(self, version: str = "2", **fields: Any) -> ReleaseResult:
+        fields = {"by": "carl@host"} | fields
+        return approve_release(self.job, version, cache=self.lake.cache, **fields)
+
+    def reject(self, version: str = "2", **fields: Any) -> Release:
+        return reject_release(self.job, version, **({"by": "carl@host"} | fields))
 
     def log(self) -> list[Release]:
         return ReleaseLog(self.job, "delay", "champion").read()

@@ -1,0 +1,83 @@
+"""Versions that are proposed and wait until somebody else approves or rejects them."""
+
+from collections.abc import Sequence
+
+from nightscore.errors import ConflictError, ReleaseError
+from nightscore.ledger.release_log import Release
+from nightscore.operations.releases.target import ReleaseTarget
+from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.release_entry import ReleaseEntry
+
+
+def is_approval_required(job: ScoringJob) -> bool:
+    """Whether somebody else must approve what is promoted."""
+    return job.release is not None and job.release.approval == "required"
+
+
+def decision_command(job: ScoringJob, verb: str, proposal: ReleaseEntry) -> str:
+    """The command that approves or rejects a proposal."""
+    return job.command(verb, "--release", proposal.after.version)
+
+
+def describe_proposal(job: ScoringJob, proposal: ReleaseEntry) -> str:
+    """What waits for whom, in a sentence."""
+    approve = decision_command(job, "approve", proposal)
+    reject = decision_command(job, "reject", proposal)
+    return (
+        f"Version {proposal.after.version} is proposed by {proposal.by} at "
+        f"{proposal.at:%Y-%m-%d %H:%M} UTC. Somebody else makes it live with `{approve}`, or drops "
+        f"it with `{reject}`."
+    )
+
+
+def check_same(target: ReleaseTarget, waiting: ReleaseEntry, version: str | None) -> None:
+    """Refuse to promote another version than the one that waits for a decision.
+
+    Args:
+        target: The alias and its log.
+        waiting: The proposal.
+        version: That somebody promotes. None: whichever.
+
+    Raises:
+        ConflictError: It is another one.
+    """
+    if version in (None, waiting.after.version):
+        return
+
+    raise ConflictError(
+        "Another version is proposed and waits for a decision; nothing was changed.",
+        target.log.place,
+        expected=f"no proposal, or one of version {version}",
+        found=f"version {waiting.after.version}, proposed by {waiting.by}",
+        next_step=f"drop it with `{decision_command(target.job, 'reject', waiting)}`; "
+        "then give the command again",
+    )
+
+
+def check_was_live(target: ReleaseTarget, releases: Sequence[Release], version: str) -> None:
+    """Refuse to go back to a version that never was live, where promotions need approval.
+
+    Otherwise a demotion would make any version live without it.
+
+    Raises:
+        ReleaseError: By the log, it never was.
+    """
+    if not is_approval_required(target.job):
+        return
+
+    versions: set[str] = set()
+    for release in releases:
+        if release.is_effective:
+            versions.add(release.entry.after.version)
+            versions.update([release.entry.before.version] if release.entry.before else [])
+
+    if version in versions:
+        return
+
+    raise ReleaseError(
+        f"Version {version} never was live, and the job wants approval; nothing was changed.",
+        target.log.place,
+        expected=f"a version that was: {', '.join(sorted(versions, key=int))}",
+        found=version,
+        next_step=f"`{target.job.command('promote', '--to', version)}` proposes it",
+    )
