@@ -1,5 +1,6 @@
 """Scores a partition's quarantined rows again, and puts them among the others in one commit."""
 
+import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -12,6 +13,7 @@ from nightscore.models.cache import ModelCache
 from nightscore.monitoring.drift.recompare_runs import compare_later
 from nightscore.outputs.publish import open_publisher
 from nightscore.runs.accounting import reconcile, summarize
+from nightscore.runs.challengers.replay_arm import ReplayArm
 from nightscore.runs.dispatch import score_shards
 from nightscore.runs.execution import Execution
 from nightscore.runs.gating import pass_gates
@@ -19,6 +21,8 @@ from nightscore.runs.owner import check_is_own
 from nightscore.runs.publishing import hold, publish
 from nightscore.runs.replay_merge import merge_with_published
 from nightscore.runs.replay_plan import plan_replay
+from nightscore.runs.run_plan import RunPlan
+from nightscore.schemas.canary import CanaryRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.text import counted
@@ -105,7 +109,7 @@ def _find_published(workspace: Workspace, value: str | None) -> Manifest:
 def _score_and_publish(execution: Execution, base: Manifest, *, allow_new_model: bool) -> Manifest:
     """The steps of a run, for rows from the quarantine that go among the published ones."""
     plan = plan_replay(execution, base, allow_new_model=allow_new_model)
-    score_shards(execution, plan.run)
+    _score(execution, plan.run, base.canary)
     summarize(execution, plan.run)
     reconcile(execution, plan.run)
 
@@ -123,6 +127,18 @@ def _score_and_publish(execution: Execution, base: Manifest, *, allow_new_model:
 
     execution.forget_parts()
     return execution.record.end_published(execution.worker_cpu_s)
+
+
+def _score(execution: Execution, plan: RunPlan, canary: CanaryRecord | None) -> None:
+    """Score the rows; those of a canary's arm by its challenger."""
+    if canary is None:
+        score_shards(execution, plan)
+        return
+
+    with tempfile.TemporaryDirectory(prefix="nightscore-replay-") as folder:
+        arm = ReplayArm(execution, canary, folder)
+        arm.settle(plan)
+        score_shards(execution, plan, arm)
 
 
 def _still_refused(record: Manifest) -> str:

@@ -323,6 +323,7 @@ def _current_work(
     The fingerprint is empty if nobody can say: a later run then scores again.
     """
     canary, job = target.canary, workspace.job
+
     try:
         partition, _ = find_partition(workspace, value)
         model = PinnedModel.resolve(job, cache)
@@ -334,4 +335,5 @@ def _current_work(
         return alone, None
 
     canary = canary.model_copy(update={"champion_fingerprint": alone})
+
     return model.fingerprint(job, partition, canary), canary

@@ -214,12 +214,14 @@ def _arm_task(
     """The task of a canary's challenger for the shard of the champion's task."""
     canary, model = request.manifest.canary, request.challenger
     assert canary is not None and model is not None  # noqa: S101
+
     engine = "library" if canary.engine == "library" else "auto"
     job = job.model_copy(update={"model": model.version.uri, "engine": engine})
 
     facts = learn_facts(model, cache, pool)
     workers = PlannedWorkers(pool.capacity, pool)
     plan, contract = plan_partition(job, model, facts, request.partition, workers)
+
     scratch_run = ScratchRun(job, ARM_RUN, model, facts)
     (task,) = scratch_run.tasks(plan, contract, [champion.shard], is_fresh=True)
 
@@ -314,7 +316,8 @@ def _quarantined_rows(
 def _runs_with_the_model(workspace: Workspace, manifest: Manifest, published: pa.Table) -> pa.Array:
     """The runs that rows come from, with the manifest's model. A replay may have another.
 
-    Of a canary, a replay has scored its rows by the job's own model, whichever arm they are of.
+    A replay without a fingerprint may have scored all its rows by the job's own model, whichever
+    arm of a canary they are of.
     """
     folder = workspace.folder(manifest.partition)
     records: list[Manifest | None] = [manifest]
@@ -325,7 +328,7 @@ def _runs_with_the_model(workspace: Workspace, manifest: Manifest, published: pa
     digest = manifest.model.digest
     alike = [record for record in records if record and record.model.digest == digest]
     if manifest.canary is not None:
-        alike = [record for record in alike if not record.replays]
+        alike = [record for record in alike if record.fingerprint or not record.replays]
 
     return pa.array([record.run_id for record in alike], pa.string())
 

@@ -34,6 +34,7 @@ from nightscore.runs.execution import Execution
 from nightscore.runs.owner import check_owner
 from nightscore.runs.partition_state import log_missing_guarantees, resolve_model
 from nightscore.runs.run_plan import RunPlan, SourceRows, learn_model
+from nightscore.schemas.canary import CanaryRecord
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import Input, ScoringJob
 from nightscore.schemas.manifest import InputRecord, Manifest
@@ -87,13 +88,11 @@ def plan_replay(execution: Execution, base: Manifest, *, allow_new_model: bool) 
         published = publisher.find_results(base)
 
         quarantined = _find_quarantined(execution.workspace, base)
-        first_rows, alone = _look_at_input(execution.workspace, base, model)
-        # Rows that come back are the job's own model's: no run would score them so.
-        fingerprint = alone if base.canary is None else ""
+        first_rows, fingerprint, canary = _look_at_input(execution.workspace, base, model)
 
         record.update(
             fingerprint=fingerprint,
-            canary=base.canary and base.canary.model_copy(update={"champion_fingerprint": alone}),
+            canary=canary,
             inputs=base.inputs,
             in_order=base.in_order and first_rows is not None,
             libraries=library_versions(),
@@ -214,23 +213,26 @@ def _find_quarantined(workspace: Workspace, base: Manifest) -> tuple[InputFile, 
 
 def _look_at_input(
     workspace: Workspace, base: Manifest, model: PinnedModel
-) -> tuple[dict[str, int] | None, str]:
+) -> tuple[dict[str, int] | None, str, CanaryRecord | None]:
     """The first row of each input file in the partition, and the fingerprint of a run now.
+
+    And the arms of the published rows, of which the rows are that come back.
 
     No rows if the input is not the one that was scored, or the published rows do not stand in its
     order. No fingerprint if a run now would not give what this replay gives: a later run then
     scores the whole partition.
     """
+    canary = base.canary and base.canary.model_copy(update={"champion_fingerprint": ""})
     if not base.in_order:
-        return None, ""
+        return None, "", canary
 
     try:
         partition, _ = find_partition(workspace, base.partition)
         if _file_versions(partition.files) != _file_versions(base.inputs.files):
-            return None, ""
+            return None, "", canary
         footers = read_footers(workspace.inputs, partition.files)
     except InputError:
-        return None, ""
+        return None, "", canary
 
     first_rows: dict[str, int] = {}
     n_rows_before = 0
@@ -239,8 +241,14 @@ def _look_at_input(
         n_rows_before += footer.n_rows
 
     if not _would_score_alike(workspace.job, base, model, partition):
-        return first_rows, ""
-    return first_rows, model.fingerprint(workspace.job, partition)
+        return first_rows, "", canary
+
+    alone = model.fingerprint(workspace.job, partition)
+    if canary is None:
+        return first_rows, alone, None
+
+    canary = canary.model_copy(update={"champion_fingerprint": alone})
+    return first_rows, model.fingerprint(workspace.job, partition, canary), canary
 
 
 def _file_versions(files: Sequence[InputFile | InputRecord]) -> dict[str, tuple[int, str]]:

@@ -234,6 +234,9 @@ class PartitionOutcomes:
     def _notes(self, outcomes: Outcomes, labelled: "pl.DataFrame") -> list[str]:
         job = self.workspace.job
         notes: list[str] = []
+        canary = self.manifest.canary if self.manifest is not None else None
+        if canary is not None:
+            notes.append(f"what readers saw is of two models: {canary}")
 
         n_without_score = outcomes.counts.labelled - labelled.height
         if n_without_score:

@@ -81,6 +81,7 @@ def choose_canary(execution: Execution, model: PinnedModel, state: PartitionStat
 def _arms_of_job(execution: Execution, state: PartitionState) -> Canary | None:
     """The challenger and the arms that the job names; none if they were stopped."""
     job, release = execution.job, execution.job.release
+
     if release is None or not release.is_canary:
         note_ended(execution)
         return None
@@ -92,6 +93,7 @@ def _arms_of_job(execution: Execution, state: PartitionState) -> Canary | None:
 
     ((label, its_job),) = challenger_jobs(job).items()
     challenger = PinnedModel.resolve(its_job, execution.cache)
+
     record = CanaryRecord(
         label=label,
         name=challenger.version.name,
@@ -102,7 +104,9 @@ def _arms_of_job(execution: Execution, state: PartitionState) -> Canary | None:
         by=release.by or job.keys.columns[:1],
         hash=release.hash,
     )
+
     note_started(execution, record)
+
     return Canary(job=its_job, model=challenger, record=record)
 
 
@@ -113,6 +117,7 @@ def _arms_of_date(execution: Execution, state: PartitionState) -> Canary | None:
         ModelDigestError: The version has other artifacts than it had then.
     """
     job = execution.job
+
     if state.standing is not None:
         recorded = state.standing.canary
     else:
@@ -122,9 +127,26 @@ def _arms_of_date(execution: Execution, state: PartitionState) -> Canary | None:
     if recorded is None:
         return None
 
+    # What was counted then is counted again.
+    counts = {"engine": "", "rows": 0, "rows_refused_alone": 0}
+    record = recorded.model_copy(update=counts)
+
     uri = exact_uri(recorded.name, recorded.version)
     its_job = challenger_job(job, uri, recorded.label)
-    challenger = PinnedModel.resolve(its_job, execution.cache)
+    return Canary(job=its_job, model=resolve_recorded(execution, recorded), record=record)
+
+
+def resolve_recorded(execution: Execution, recorded: CanaryRecord) -> PinnedModel:
+    """The challenger of a record, on this host.
+
+    Raises:
+        ModelDigestError: The version has other artifacts than it had then.
+        ModelNotFoundError: The version is gone.
+    """
+    uri = exact_uri(recorded.name, recorded.version)
+    job = challenger_job(execution.job, uri, recorded.label)
+    challenger = PinnedModel.resolve(job, execution.cache)
+
     if challenger.cached.digest != recorded.digest:
         raise ModelDigestError(
             "The challenger has other artifacts than it had.",
@@ -133,10 +155,7 @@ def _arms_of_date(execution: Execution, state: PartitionState) -> Canary | None:
             found=challenger.cached.digest,
         )
 
-    # What was counted then is counted again.
-    counts = {"engine": "", "rows": 0, "rows_refused_alone": 0}
-    record = recorded.model_copy(update=counts)
-    return Canary(job=its_job, model=challenger, record=record)
+    return challenger
 
 
 def with_canary(
@@ -149,12 +168,14 @@ def with_canary(
 
 
 def check_alike(
-    canary: Canary, facts: tuple[ModelFacts, ModelFacts], contracts: tuple[Contract, Contract]
+    assignment: Assignment,
+    facts: tuple[ModelFacts, ModelFacts],
+    contracts: tuple[Contract, Contract],
 ) -> None:
     """Check that rows of both can stand in one table.
 
     Args:
-        canary: The canary.
+        assignment: Which rows are the challenger's.
         facts: Of the job's own model and of the challenger.
         contracts: Likewise.
 
@@ -168,7 +189,7 @@ def check_alike(
     ]
 
     carried = [(column.name, column.type) for column in champion.passthrough]
-    problems += assignment_problems(canary.assignment, pa.schema(carried))
+    problems += assignment_problems(assignment, pa.schema(carried))
 
     if problems:
         raise ChallengerError(

@@ -76,6 +76,7 @@ def recorded_arms(job: ScoringJob, value: str | None) -> CanaryRecord | None:
 def critical_findings(challenger: Manifest) -> list[str]:
     """What is critical in a challenger's run, a clause each."""
     findings = []
+
     if challenger.drift is not None:
         for finding in challenger.drift.findings:
             if finding.severity == "critical" and not finding.is_seasonal:
@@ -100,9 +101,11 @@ def _append(execution: Execution, kind: Kind, canary: CanaryRecord | None, why: 
         return
 
     canaries = CanaryLog(log, job.name)
+
     try:
         entries = canaries.read()
         entry = _next_entry(execution, entries, kind, canary, why)
+
         if entry is not None:
             canaries.append(entry)
     except ConflictError:

@@ -149,7 +149,9 @@ class Challenger:
         execution, shards = self.execution, plan.shards
 
         if self.canary is not None:
-            check_alike(self.canary, (plan.facts, self.facts), (plan.contract, self.contract))
+            check_alike(
+                self.canary.assignment, (plan.facts, self.facts), (plan.contract, self.contract)
+            )
 
         with execution.record.stage("plan"):
             self.contract = beside_champion(self.contract, plan.contract.predictions)

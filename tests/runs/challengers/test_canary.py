@@ -221,7 +221,11 @@ def test_a_rollback_and_a_replay_keep_the_arms(canary_lake: Lake) -> None:
     rows = published(canary_lake, job)
     before = rows["run_id"] == first.run_id
     assert (before.sum(), len(rows)) == (N_ROWS - 7, N_ROWS)
-    assert set(rows.loc[~before, "model_version"]) == {"1"}
+    arm = arm_of(canary_lake, job, rows)
+    assert 0 < arm[:7].sum() < 7
+    assert (rows["model_version"] == np.where(arm, "4", "1")).all()
+    assert replayed.canary.rows == arm.sum()
+    assert replayed.fingerprint and replayed.work
     assert verify(passing, DAY, pool, cache, N_ROWS, seed=0).is_sound
     assert canary_lake.run(passing).status == "unchanged"
 
