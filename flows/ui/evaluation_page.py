@@ -56,8 +56,8 @@ def evaluation_message(
     n_unchanged = len(done.unchanged)
     parts = [f"{counted(len(done.records), 'partition')} evaluated, {n_unchanged} unchanged"]
 
-    if done.problems:
-        parts.append(f"{len(done.problems)} could not be evaluated")
+    if done.all_problems:
+        parts.append(f"{len(done.all_problems)} could not be evaluated")
     parts += filter(None, (done.describe_orphans(), done.describe_others()))
 
     for severity in ("critical", "warning"):

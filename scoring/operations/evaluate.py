@@ -60,6 +60,14 @@ class Evaluation:
     challengers: "dict[str, Evaluation]" = field(default_factory=dict)
     """The same of the job's challengers, by their label. Empty also if a run was evaluated."""
 
+    @property
+    def all_problems(self) -> tuple[str, ...]:
+        """Why partitions of the job, and of its challengers, could not be evaluated."""
+        problems = [*self.problems]
+        for label, challenger in self.challengers.items():
+            problems += [f"challenger {label}, {problem}" for problem in challenger.problems]
+        return tuple(problems)
+
     def describe_orphans(self) -> str:
         """How many labels have no prediction. Empty: none is known to have none."""
         if not self.n_orphans:
@@ -88,11 +96,7 @@ class Evaluation:
         Raises:
             LabelError: With all problems.
         """
-        problems = [*self.problems]
-
-        for label, challenger in self.challengers.items():
-            problems += [f"challenger {label}, {problem}" for problem in challenger.problems]
-
+        problems = self.all_problems
         if not problems:
             return
 

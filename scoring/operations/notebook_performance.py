@@ -52,17 +52,17 @@ class Evaluations:
         lines = [self._title()]
         if self.records:
             lines.append(text_table(*self._table()))
-        return "\n".join([*lines, *map(printable, self.evaluation.problems)])
+        return "\n".join([*lines, *map(printable, self.evaluation.all_problems)])
 
     def _repr_html_(self) -> str:
         """A row for each partition, and for each one that could not be evaluated."""
         if not self.records:
-            problems = [[problem] for problem in self.evaluation.problems]
+            problems = [[problem] for problem in self.evaluation.all_problems]
             return html_table(self._title(), [], problems)
 
         header, rows = self._table()
         others = [""] * (len(header) - 1)
-        problems = [[problem, *others] for problem in self.evaluation.problems]
+        problems = [[problem, *others] for problem in self.evaluation.all_problems]
         return html_table(self._title(), header, [*rows, *problems])
 
     def _title(self) -> str:

@@ -12,13 +12,14 @@ import yaml
 from sklearn.metrics import log_loss
 
 from nightscore.cli.app import build_app
+from nightscore.errors import LabelError
 from nightscore.ledger.manifest_files import write_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.monitoring.performance.champion_columns import OTHER_OUTPUT
 from nightscore.monitoring.performance.metrics.paired_losses import compare_binary
 from nightscore.operations.evaluate import evaluate
 from nightscore.operations.standing import decide, find_comparison, standings
-from nightscore.schemas.challenger_jobs import challenger_job
+from nightscore.schemas.challenger_jobs import challenger_job, challenger_jobs
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import ModelRecord
 from nightscore.schemas.performance import EstimateRecord, MetricRecord
@@ -257,7 +258,7 @@ def test_commands_print_where_the_decision_stands(
 
     build_app()(["evaluate", str(path)], standalone_mode=False)
     told = capsys.readouterr().out
-    assert "Challenger 8: 3 partitions evaluated, 0 unchanged." in told
+    assert "test@8: 3 partitions evaluated, 0 unchanged." in told
     assert "Challenger 8 against 7: undecided after 3 nights" in told
     assert "log loss: -" in told
 
@@ -274,3 +275,19 @@ def test_commands_print_where_the_decision_stands(
     assert standing == own["standing"]
     assert "challenger 8 against 7" in page.read_text()
     assert "undecided after 3 nights" in page.read_text()
+
+
+def test_a_challenger_that_cannot_be_evaluated_is_named(bare_lake: Lake) -> None:
+    """The champion's records are written all the same."""
+    job, _ = publish_nights(bare_lake, 1)
+    (own,) = challenger_jobs(job).values()
+    rows = predictions(50).rename({"id": "another"})
+    publish(own, days(1)[0], rows, n=900)
+
+    done = evaluate(job, NOW)
+    assert [record.partition for record in done.records] == days(1)
+    (problem,) = done.all_problems
+    assert problem.startswith("challenger 8, ")
+    assert "do not have each key" in problem
+    with pytest.raises(LabelError, match="1 partition could not be evaluated; the others were"):
+        done.check()
