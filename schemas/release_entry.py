@@ -144,7 +144,7 @@ class CanaryEntry(VersionedRecord):
     kind: Literal["started", "stopped", "ended"]
     """`started`: a run was the first one with these arms. `stopped`: a critical finding ended it,
     and only a promotion or another salt starts it again. `ended`: the job names no canary any
-    more."""
+    more, or its challenger was promoted."""
     job: str
     canary: CanaryRecord
     """Version and arms."""

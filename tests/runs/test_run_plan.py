@@ -23,6 +23,7 @@ from nightscore.runs.partition_state import (
     resolve_model,
 )
 from nightscore.runs.run_plan import plan_run
+from nightscore.schemas.canary import CanaryRecord
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import InputFile, Partition
 from tests.fakes.registry import URI, StubRegistry
@@ -197,6 +198,20 @@ def test_a_run_that_died_on_the_same_work_becomes_the_next_attempt(
     assert (prepared.run_id, prepared.record.manifest.attempts) == (dead.run_id, 2)
     assert plan.shards.cut_for == 1, "shards are the same as those of the dead run"
     assert prepared.results.resumed == [fitting], "the others are scored again"
+
+
+def test_a_canary_is_not_resumed(prepared: Execution, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards that are finished may have rows of its challenger, which does not score again."""
+    monkeypatch.setattr(module, "take_over", lambda *_: pytest.fail("it resumes"))
+    canary = CanaryRecord(
+        label="8", name="m", version="8", digest="", share=0.1, salt="s", by=("id",)
+    )
+    prepared.record.update(canary=canary)
+    model = resolve_model(prepared, None)
+    plan_run(prepared, model, look_up_partition(prepared, model))
+
+    assert prepared.results.resumed == []
+    assert prepared.record.manifest.attempts == 1
 
 
 def test_what_readers_see_is_recorded_as_replaced_and_completed_if_its_run_died(

@@ -60,10 +60,11 @@ def choose_canary(execution: Execution, model: PinnedModel, state: PartitionStat
         model: The job's own.
         state: Of the partition.
     """
-    wanted = _arms_of_date if execution.job.original_model is not None else _arms_of_job
-
     try:
-        found = wanted(execution, state)
+        if execution.job.original_model is not None:
+            found = _arms_of_date(execution, state)
+        else:
+            found = _arms_of_job(execution, model)
     except ScoringError as error:
         execution.record.warn(
             "the challenger of the canary did not score, and all rows are of the job's own model: "
@@ -72,13 +73,13 @@ def choose_canary(execution: Execution, model: PinnedModel, state: PartitionStat
         return None
 
     if found is None or found.model.version == model.version:
-        return None  # promoted already: both aliases mean it
+        return None
 
     record = found.record.model_copy(update={"champion_fingerprint": state.fingerprint})
     return replace(found, record=record)
 
 
-def _arms_of_job(execution: Execution, state: PartitionState) -> Canary | None:
+def _arms_of_job(execution: Execution, model: PinnedModel) -> Canary | None:
     """The challenger and the arms that the job names; none if they were stopped."""
     job, release = execution.job, execution.job.release
 
@@ -93,6 +94,10 @@ def _arms_of_job(execution: Execution, state: PartitionState) -> Canary | None:
 
     ((label, its_job),) = challenger_jobs(job).items()
     challenger = PinnedModel.resolve(its_job, execution.cache)
+
+    if challenger.version == model.version:
+        note_ended(execution)  # it was promoted: both aliases mean it
+        return None
 
     record = CanaryRecord(
         label=label,

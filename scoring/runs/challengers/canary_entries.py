@@ -53,8 +53,8 @@ def note_stopped(execution: Execution, canary: CanaryRecord, why: str) -> None:
 
 
 def note_ended(execution: Execution) -> None:
-    """Enter that the job names no canary any more, if the newest entry says that one is running."""
-    _append(execution, "ended", None, "the job names no canary any more")
+    """Enter that no canary is running any more, if the newest entry says that one is."""
+    _append(execution, "ended", None, "the job names no other version any more")
 
 
 def recorded_arms(job: ScoringJob, value: str | None) -> CanaryRecord | None:

@@ -13,17 +13,19 @@ import pytest
 from nightscore.arrow.assignment import Assignment
 from nightscore.cli.app import build_app
 from nightscore.engine.base_pool import BasePool
+from nightscore.errors import StorageError
 from nightscore.ledger.canary_log import CanaryLog, canary_at
 from nightscore.ledger.release_log import ReleaseLog
 from nightscore.models.cache import ModelCache
 from nightscore.operations.backfill import plan_backfill
 from nightscore.operations.backfill_runner import score_items
 from nightscore.schemas.job import ScoringJob
-from nightscore.schemas.manifest import DriftRecord, FindingRecord
+from nightscore.schemas.manifest import DriftRecord, FindingRecord, read_record
 from nightscore.schemas.release_entry import CanaryEntry, OutcomeRecord, ReleaseEntry, VersionRecord
 from tests.support.lake import Lake
 from tests.support.models import KnownModel, copy_registry, make_frame, register
 
+GOLDEN = Path(__file__).parents[2] / "golden"
 TODAY = datetime.now(UTC).date()
 N_ROWS = 60
 
@@ -236,3 +238,42 @@ def test_by_command(
     assert "Canaries of this job" in shown and "score: it fell" in shown
     kinds = [entry["kind"] for entry in json.loads(call("releases", str(path), "--json"))]
     assert kinds == ["moved", "started", "stopped"]
+
+
+def test_a_canary_ends_once_its_challenger_is_the_champion(lake: Lake) -> None:
+    job = canary_job(lake)
+    assert lake.run(job, day(0)).canary is not None
+
+    client = mlflow.MlflowClient(tracking_uri=lake.registry, registry_uri=lake.registry)
+    client.set_registered_model_alias("hgb_binary", "champion", "2")
+    try:
+        alone = lake.run(job, day(1))
+        lake.run(job, day(2))
+    finally:
+        client.set_registered_model_alias("hgb_binary", "champion", "1")
+
+    assert alone.canary is None and alone.model.version == "2" and not alone.challengers
+    assert [entry.kind for entry in entries_of(job)] == ["started", "ended"]
+
+
+def test_an_entry_written_once_is_read_for_ever() -> None:
+    text = (GOLDEN / "canary-1.json").read_text()
+    entry = read_record(text, CanaryEntry)
+    assert json.loads(entry.model_dump_json()) == json.loads(text)
+    assert entry.canary.assigned[3:] == [0.05, "2026-11", ["customer_id"], "xxh64"]
+
+
+def test_a_broken_entry_is_named_and_costs_no_run(lake: Lake) -> None:
+    job = canary_job(lake)
+    lake.run(job, day(0))
+    log = ReleaseLog(job, "hgb_binary", "champion")
+    store, folder = log.canaries(job.name)
+    store.write_bytes(f"{folder}/00000001.json", b"{")
+
+    with pytest.raises(StorageError, match="cannot be read") as caught:
+        CanaryLog(log, job.name).read()
+    assert caught.value.where.endswith("/canaries/test/00000001.json")
+
+    manifest = lake.run(job, day(1))
+    assert manifest.status == "published"
+    assert "the release log was not looked at" in " ".join(manifest.warnings)
