@@ -13,6 +13,24 @@ def escaped(text: str) -> str:
     return text.translate(_ENTITIES)
 
 
+def prose(text: str) -> str:
+    """The text for a sentence, as code where it is between backticks, as commands are.
+
+    Only if all renderers pair the backticks alike: they are even, and none is beside another.
+    """
+    text = printable(" ".join(text.split()))
+    parts = text.split("`")
+
+    if "``" in text or len(parts) % 2 == 0:
+        return text.translate(_ENTITIES)
+
+    for index, part in enumerate(parts):
+        is_command = index % 2 == 1
+        parts[index] = code(part) if is_command else part.translate(_ENTITIES)
+
+    return "".join(parts)
+
+
 def code(text: str) -> str:
     """The text as inline code; as escaped text if it would end the code or a table cell."""
     text = printable(text)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nightscore.flows.ui.markdown import code, escaped
+from nightscore.flows.ui.markdown import code, escaped, prose
 from nightscore.ledger.release_log import Release
 from nightscore.monitoring.decisions.wording import describe_details, describe_standing
 from nightscore.monitoring.performance.estimates.wording import (
@@ -110,7 +110,7 @@ def release_markdown(
     facts.append(("moves", ", ".join(page.jobs)))
 
     lines = [f"## {escaped(page.alias)}: {before} → version {page.after}", ""]
-    lines += [f"**{escaped(message)}**", ""]
+    lines += [f"**{prose(message)}**", ""]
     for name, value in facts:
         if value:
             lines.append(f"- {name}: {escaped(value)}")
@@ -249,7 +249,7 @@ def _change_row(aspect: str, change: ChangeRecord) -> tuple[str, str, str, str]:
 
 def _bullets(texts: Sequence[str]) -> Iterator[str]:
     for text in texts:
-        yield f"- {escaped(text)}"
+        yield f"- {prose(text)}"
     yield ""
 
 

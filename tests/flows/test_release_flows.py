@@ -34,6 +34,7 @@ with warnings.catch_warnings():
     from nightscore.flows.releases.decide import decide
     from nightscore.flows.releases.demote import demote
     from nightscore.flows.releases.promote import promote
+    from nightscore.flows.ui.markdown import prose
     from nightscore.flows.ui.release_page import ReleasePage, release_markdown
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -197,10 +198,27 @@ def test_the_page_shows_where_the_decision_stands() -> None:
             same=("size",),
         ),
     )
-    text = release_markdown(page, "Version 8 is live.", [("2026-11-24", "run 1 is seen again")])
+    rows_put_back = [("2026-11-24", "run 1 is seen again")]
+    text = release_markdown(page, "Version <8> is live: `nightscore demote a`.", rows_put_back)
+    assert "**Version &#60;8&#62; is live: `nightscore demote a`.**" in text
     assert "### Both on the same rows\n\n- " in text
     assert "undecided after 11 nights, about 9 more" in text
     assert "- note: &#60;b&#62;" in text
     assert "| features | dep&#124;delay | long | none |" in text
     assert "| 2026-11-24 | run 1 is seen again |" in text
     assert "The same: size." in text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("give `nightscore demote a`\nagain", "give `nightscore demote a` again"),
+        ("a `|` and <b>", "a &#124; and &#60;b&#62;"),
+        ("an odd ` and <b>", "an odd &#96; and &#60;b&#62;"),
+        ("x ``y` <b> `", "x &#96;&#96;y&#96; &#60;b&#62; &#96;"),
+    ],
+)
+def test_commands_are_shown_as_code_and_nothing_else_is_taken_for_markdown(
+    text: str, shown: str
+) -> None:
+    assert prose(text) == shown
