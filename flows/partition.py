@@ -38,6 +38,7 @@ from nightscore.flows.pools import (
 from nightscore.flows.tracking import TrackedRun, track
 from nightscore.flows.ui.artifacts import artifact_key, headline, state_message
 from nightscore.flows.ui.backfill_page import outcome_rows
+from nightscore.flows.ui.difference_page import difference_markdown
 from nightscore.flows.ui.drift import drift_rows
 from nightscore.flows.ui.events import emit_run_events
 from nightscore.flows.ui.failure_text import what_failed
@@ -77,6 +78,8 @@ class PartitionResult:
     headline: str
     columns: tuple[dict[str, object], ...] = ()
     """Rows of the table of all columns."""
+    differences: str = ""
+    """How challengers differ, as Markdown; empty: nothing was compared."""
 
 
 class _Request:
@@ -143,6 +146,13 @@ async def score_partition(
         await acreate_table_artifact(
             key=artifact_key(spec.name, "drift"),
             table=list(result.columns),
+            description=result.headline,
+        )
+
+    if result.differences:
+        await acreate_markdown_artifact(
+            key=artifact_key(spec.name, "challengers"),
+            markdown=result.differences,
             description=result.headline,
         )
 
@@ -255,6 +265,7 @@ async def score_and_record(request: _Request, *, draws_report: bool) -> Partitio
         run_markdown(manifest, tracked, report_url, drawn),
         headline(manifest, message),
         tuple(drift_rows(statistics)),
+        difference_markdown(manifest, drawn.challengers),
     )
 
 

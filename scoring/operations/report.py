@@ -22,6 +22,7 @@ from nightscore.monitoring.performance.estimates.wording import OVER_TIME
 from nightscore.operations.history import run_history
 from nightscore.operations.report_sources import StoredReport, first_reference, read_stored
 from nightscore.operations.rollback import restorable_run
+from nightscore.operations.run_differences import pictures_of_run, sections_of_run
 from nightscore.reports.outcomes_section import draw_outcomes
 from nightscore.reports.page import render
 from nightscore.reports.performance_figures import known_metrics
@@ -116,6 +117,8 @@ class Drawn:
     sparklines: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """By role and column of a finding: its distances from the reference in the last fortnight,
     today last."""
+    challengers: Mapping[str, bytes] = field(default_factory=dict)
+    """By label, how a challenger's predictions differ, as a PNG."""
 
 
 NOTHING_DRAWN = Drawn()
@@ -139,7 +142,8 @@ def draw_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> Drawn
             series = series_of(past, role, column, statistic_catalog.PRIMARY.name, reference)
             sparklines[role, column] = sparkline(series)
 
-    return Drawn(_contact_sheet(manifest, stored), sparklines)
+    pictures = pictures_of_run(job, manifest)
+    return Drawn(_contact_sheet(manifest, stored), sparklines, pictures)
 
 
 def report_link(base: str, job: str, manifest: Manifest) -> str:
@@ -211,5 +215,6 @@ def _write(job: ScoringJob, manifest: Manifest, path: str, stored: StoredReport)
     page.performance = draw_performance(stored.performance, shown)
     if stored.evaluation is not None:
         page.outcomes = draw_outcomes(stored.performance[-1], stored.evaluation)
+    page.differences = sections_of_run(job, manifest)
 
     state_store(job).write_bytes(path, render(page).encode())

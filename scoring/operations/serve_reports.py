@@ -22,6 +22,8 @@ from nightscore.ledger.timeline import latest_publications, recorded_values
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.monitoring.drift.wording import verdict_text
+from nightscore.operations.compare_page import read_compare_page
+from nightscore.operations.compare_versions import Selection, compare_versions
 from nightscore.operations.performance import estimate_performance, recorded_between
 from nightscore.operations.performance_page import read_performance_page
 from nightscore.operations.report import newest_report, read_report, reported_run
@@ -64,6 +66,7 @@ def report_pages(
         Route("/{job}", _explained(pages.partitions)),
         Route("/{job}/", _explained(pages.partitions)),
         Route("/{job}/-/performance", _explained(pages.performance)),
+        Route("/{job}/-/compare", _explained(pages.compare)),
         Route("/{job}/{rest:path}", _explained(pages.report)),
     ]
 
@@ -107,6 +110,9 @@ class _Pages:
         if is_estimated:
             address = f"/{quote(name)}/-/performance"
             body = f'<p><a href="{address}">Performance over time</a></p>{body}'
+        if job.release is not None and job.release.challenger:
+            address = f"/{quote(name)}/-/compare"
+            body = f'<p><a href="{address}">Challengers</a></p>{body}'
         return _page(f"Reports of {name}", body)
 
     def performance(self, request: Request) -> HTMLResponse:
@@ -115,6 +121,12 @@ class _Pages:
         values = recorded_between(job, None, None, MAX_LISTED)
         found = estimate_performance(job, values, self._cache)
         return HTMLResponse(read_performance_page(job, found), headers=HEADERS)
+
+    def compare(self, request: Request) -> HTMLResponse:
+        """How the challengers of a job differ from its own model, over the newest partitions."""
+        job = self._find_job(request)
+        found = compare_versions(job, None, Selection(n_latest=MAX_LISTED))
+        return HTMLResponse(read_compare_page(job, found), headers=HEADERS)
 
     def report(self, request: Request) -> HTMLResponse:
         """The report of a partition's newest run, or of one run."""

@@ -1,6 +1,7 @@
 """The page of a report: one HTML file that runs no script and loads nothing."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nightscore.monitoring.drift import statistic_catalog
@@ -39,6 +40,8 @@ class Page:
     """Estimates against what came true. Empty: neither is known."""
     outcomes: OutcomesSection | None = None
     """What came true of the run. None: it was not evaluated."""
+    differences: Sequence[object] = field(default_factory=list)
+    """A `DifferenceSection` for each challenger."""
     notes: list[str] = field(default_factory=list)
     unplotted: int = 0
     """Columns without a plot."""

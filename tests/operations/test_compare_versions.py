@@ -1,21 +1,29 @@
 """Two versions that score the same rows are compared, and the counts of days are added up."""
 
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
+from nightscore.cli.app import build_app
 from nightscore.errors import InvalidJobError, PartitionNotFoundError
+from nightscore.flows.ui.difference_page import difference_markdown
 from nightscore.ledger.layout import difference_path
 from nightscore.ledger.workspace import Workspace
 from nightscore.monitoring.differences.wording import describe_difference, show_key
 from nightscore.operations.clean import clean
+from nightscore.operations.compare_page import read_compare_page
 from nightscore.operations.compare_versions import Selection, compare_versions
 from nightscore.operations.history import run_history
+from nightscore.operations.report import draw_report, read_report
 from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.partition import encode_folder
 from tests.operations.releases.conftest import DAYS, Lab, lab
+from tests.reports.test_page import get, served
 
 __all__ = ["lab"]
 SHADOW: dict[str, Any] = {"release": {"challenger": "models:/delay/2"}}
@@ -124,3 +132,57 @@ def test_a_job_without_a_challenger_says_what_to_do(lab: Lab) -> None:
     (found,) = compare_versions(lab.job, None, ALL)
     assert found.difference is None
     assert found.notes == ("no run of the challenger is published",)
+
+
+def test_page_report_and_artifact_show_the_difference(compared: Lab) -> None:
+    found = compare_versions(compared.job, None, ALL)
+    page = read_compare_page(compared.job, found)
+    assert "Challenger 2, version 2 against 1, 2 partitions" in page
+    assert page.count("<svg") == 2, "the differences, and over time"
+    assert "id=3" in page
+
+    (manifest, *_) = run_history(compared.job)
+    report = read_report(compared.job, manifest, compared.lake.cache)
+    assert "<h2>Challengers</h2>" in report
+    assert "on average" in report
+
+    drawn = draw_report(compared.job, manifest, compared.lake.cache)
+    assert drawn.challengers["2"].startswith(b"\x89PNG")
+    markdown = difference_markdown(manifest, drawn.challengers)
+    assert "version 2 against 1" in markdown
+    assert "data:image/png;base64," in markdown
+    assert "| id=3 |" in markdown
+    assert len(markdown) < 100_000, "the server lists artifacts with their data"
+
+    assert difference_markdown(manifest.model_copy(update={"challengers": ()}), {}) == ""
+
+
+def test_the_pages_serve_challengers(compared: Lab, tmp_path: Path) -> None:
+    with served(compared.job, compared.lake, tmp_path) as base:
+        _, index, _ = get(f"{base}/test")
+        assert 'href="/test/-/compare"' in index
+        status, page, _ = get(f"{base}/test/-/compare")
+    assert status == 200
+    assert "Challenger 2, version 2 against 1" in page
+
+
+def test_the_command_prints_and_draws(
+    compared: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = tmp_path / "delay.yaml"
+    job.write_text(yaml.safe_dump(compared.job.model_dump(mode="json")))
+    page = tmp_path / "compare.html"
+
+    def call(*arguments: str) -> str:
+        assert not build_app()(["compare", str(job), *arguments], standalone_mode=False)
+        return capsys.readouterr().out
+
+    printed = call("2", "-o", str(page))
+    assert "Challenger 2, version 2 against 1, 2 partitions" in printed
+    assert "The rows that differ most" in printed
+    assert "<svg" in page.read_text()
+
+    document = json.loads(call("--from", DAYS[1], "--json"))
+    (challenger,) = document["challengers"]
+    assert [one["partition"] for one in challenger["partitions"]] == [DAYS[1]]
+    assert challenger["difference"]["n"] == 4

@@ -50,7 +50,8 @@ def read_differences(workspace: Workspace, manifests: Sequence[Manifest]) -> Dif
     for manifest in reversed(manifests):
         shown = manifest.partition or "the run"
         try:
-            counts = _read(workspace, manifest)
+            folder = encode_folder(manifest.partition_key, manifest.partition)
+            counts = read_counts(workspace, folder, manifest.run_id)
         except (ScoringError, ValueError) as error:
             notes.append(f"{shown} is left out: {_why(error)}")
             continue
@@ -66,10 +67,20 @@ def read_differences(workspace: Workspace, manifests: Sequence[Manifest]) -> Dif
     return Differences(tuple(reversed(read)), whole, tuple(notes))
 
 
-def _read(workspace: Workspace, manifest: Manifest) -> DifferenceCounts:
-    folder = encode_folder(manifest.partition_key, manifest.partition)
-    path = difference_path(folder, manifest.run_id)
-    return from_file(workspace.state.read_bytes(path))
+def read_counts(workspace: Workspace, folder: str, run_id: str) -> DifferenceCounts:
+    """What a run of a challenger has counted.
+
+    Args:
+        workspace: Of the challenger.
+        folder: Of the partition.
+        run_id: Of the challenger's run.
+
+    Raises:
+        LocationNotFoundError: Nothing is stored.
+        StorageError: The store failed.
+        ValueError: It cannot be read.
+    """
+    return from_file(workspace.state.read_bytes(difference_path(folder, run_id)))
 
 
 def _why(error: Exception) -> str:

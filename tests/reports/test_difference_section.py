@@ -1,0 +1,53 @@
+"""The section about two classifiers: what it says, and what it draws."""
+
+import re
+
+from nightscore.monitoring.differences.difference_summary import summarise_difference
+from nightscore.profiles.differences.difference_counts import DifferenceCounts
+from nightscore.reports.difference_plots import difference_png
+from nightscore.reports.difference_section import Day, difference_page, draw_difference
+from tests.profiles.differences.compared import binary_spec, count_rows, make_rows
+
+
+def count_days() -> tuple[list[Day], DifferenceCounts]:
+    days: list[Day] = []
+    whole = DifferenceCounts.empty(binary_spec())
+    for number in range(2):
+        counts = count_rows(make_rows(2_000, seed=number), binary_spec())
+        both = whole.plus(counts)
+        assert both is not None
+        whole = both
+        days.append(Day(f"2026-11-2{number}", summarise_difference(counts)))
+    return days, whole
+
+
+def test_the_page_says_and_draws_where_classifiers_differ() -> None:
+    days, counts = count_days()
+    section = draw_difference("Challenger <8>", summarise_difference(counts), counts, days)
+
+    titles = [plot.title for plot in section.plots]
+    assert titles == ["Both scores", "Differences", "Where they differ", "Over time"]
+    assert "would be decided differently" in section.sentences[0]
+    assert section.sentences[1].startswith("They differ most where dep_delay > 60: ")
+    assert len(section.keys) == 20
+
+    page = difference_page("Challengers", [section])
+    assert page.count("<svg") == 4
+    assert len(page) < 200_000
+    assert "Challenger &lt;8&gt;" in page
+    assert not re.search(r"#0[1-4]0[1-4]0[1-4]", page), "colours are the page's, light and dark"
+
+
+def test_what_was_not_compared_is_said() -> None:
+    section = draw_difference("Challenger 8", None, None, notes=["no run is published"])
+    page = difference_page("Challengers", [section])
+    assert "Nothing was compared yet." in page
+    assert "Note: no run is published" in page
+
+
+def test_the_picture_has_all_panels() -> None:
+    _, counts = count_days()
+    png = difference_png(counts, summarise_difference(counts))
+    width = int.from_bytes(png[16:20], "big")
+    assert width > 1_000
+    assert len(png) < 60_000
