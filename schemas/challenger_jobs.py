@@ -32,6 +32,7 @@ def challenger_job(job: ScoringJob, uri: str, label: str = "") -> ScoringJob:
     release = job.release
     if release is not None:
         no_challenger = {"challenger": (), "mode": "shadow", "share": None, "by": (), "salt": None}
+        no_challenger["flag"] = None
         release = release.model_copy(update=no_challenger)
 
     changes: dict[str, Any] = {

@@ -9,6 +9,7 @@ from nightscore.schemas.base_record import Stored
 from nightscore.schemas.canary import CanaryRecord
 from nightscore.schemas.challenger import ChallengerRecord
 from nightscore.schemas.drift import Severity
+from nightscore.schemas.flag import FlagRecord
 from nightscore.schemas.job import Policy
 from nightscore.schemas.performance import EstimateRecord
 
@@ -396,6 +397,9 @@ class Manifest(VersionedRecord):
     their own."""
     canary: CanaryRecord | None = None
     """Readers see predictions of two models. Null: of one."""
+    flag: FlagRecord | None = None
+    """What `release.flag` said to the run. Null: there is none, it did not answer, or it was not
+    asked, as for dates before the newest entry of the release log."""
     champion_run_id: str | None = None
     """Of a challenger's run: the run of the job's own model that it was part of."""
     champion_model: ModelRecord | None = None

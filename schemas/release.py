@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, Strict, field_validator
 
 from nightscore.schemas.base_record import Record
 from nightscore.schemas.field_types import ColumnNames, Location
+from nightscore.schemas.flag import ReleaseFlag
 from nightscore.schemas.gates import Percentage, PositiveNumber
 from nightscore.schemas.model_uri import LABELLED_FORMS, MODEL_URI, label_of
 from nightscore.schemas.problem import Problem
@@ -77,6 +78,10 @@ class Release(Record):
     """`stop`: a critical finding in the challenger's own run of a canary, by its drift or by
     `gates.estimated`, ends the canary from the next run on. The release log has that, and only a
     promotion or another salt starts it again. `none`: it goes on."""
+    flag: ReleaseFlag | None = None
+    """A feature flag that says the share of a canary, and ends it at once. It is asked once a run,
+    and never for dates before the newest entry of the release log. If it does not answer, the last
+    share that the log has is kept."""
     max_overhead: PositiveNumber = 1.0
     """A challenger that takes longer to predict than this many times the job's own model is ended.
     The job's predictions are published as always."""
@@ -145,7 +150,7 @@ def canary_problems(
         pass_through: Its other columns that go into the output.
     """
     if release.mode != "canary":
-        for name in ("share", "by", "salt"):
+        for name in ("share", "by", "salt", "flag"):
             if getattr(release, name):
                 yield Problem(
                     ("release", name),

@@ -22,6 +22,7 @@ from nightscore.runs.challengers.canary_entries import (
     recorded_arms,
     why_stopped,
 )
+from nightscore.runs.challengers.canary_share import is_before_last_entry, share_of_run
 from nightscore.runs.execution import Execution
 from nightscore.runs.partition_state import PartitionState
 from nightscore.runs.run_plan import RunPlan
@@ -64,7 +65,7 @@ def choose_canary(execution: Execution, model: PinnedModel, state: PartitionStat
         if execution.job.original_model is not None:
             found = _arms_of_date(execution, state)
         else:
-            found = _arms_of_job(execution, model)
+            found = _arms_of_job(execution, model, state)
     except ScoringError as error:
         execution.record.warn(
             "the challenger of the canary did not score, and all rows are of the job's own model: "
@@ -79,7 +80,7 @@ def choose_canary(execution: Execution, model: PinnedModel, state: PartitionStat
     return replace(found, record=record)
 
 
-def _arms_of_job(execution: Execution, model: PinnedModel) -> Canary | None:
+def _arms_of_job(execution: Execution, model: PinnedModel, state: PartitionState) -> Canary | None:
     """The challenger and the arms that the job names; none if they were stopped."""
     job, release = execution.job, execution.job.release
 
@@ -92,6 +93,9 @@ def _arms_of_job(execution: Execution, model: PinnedModel) -> Canary | None:
         execution.record.warn(why)
         return None
 
+    if release.flag is not None and is_before_last_entry(execution):
+        return _arms_of_date(execution, state)
+
     ((label, its_job),) = challenger_jobs(job).items()
     challenger = PinnedModel.resolve(its_job, execution.cache)
 
@@ -99,12 +103,17 @@ def _arms_of_job(execution: Execution, model: PinnedModel) -> Canary | None:
         note_ended(execution)  # it was promoted: both aliases mean it
         return None
 
+    share = share_of_run(execution, release, challenger.version.version)
+    if not share:
+        note_ended(execution, "its flag has no share for it")
+        return None
+
     record = CanaryRecord(
         label=label,
         name=challenger.version.name,
         version=challenger.version.version,
         digest=challenger.cached.digest,
-        share=release.share or 0.0,
+        share=share,
         salt=release.salt or "",
         by=release.by or job.keys.columns[:1],
         hash=release.hash,
@@ -126,7 +135,7 @@ def _arms_of_date(execution: Execution, state: PartitionState) -> Canary | None:
     if state.standing is not None:
         recorded = state.standing.canary
     else:
-        original = job.model_copy(update={"model": job.original_model})
+        original = job.model_copy(update={"model": job.original_model or job.model})
         recorded = recorded_arms(original, execution.value)
 
     if recorded is None:

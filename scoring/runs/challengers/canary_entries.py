@@ -42,6 +42,21 @@ def why_stopped(execution: Execution, salt: str) -> str:
     )
 
 
+def newest_entry(execution: Execution) -> CanaryEntry | None:
+    """What the release log has last of the job's canaries. None: nothing, or it cannot be read."""
+    log = _release_log(execution.job)
+    if log is None:
+        return None
+
+    try:
+        entries = CanaryLog(log, execution.job.name).read()
+    except ScoringError as error:
+        execution.record.warn(f"the release log was not looked at: {error.what}")
+        return None
+
+    return entries[-1] if entries else None
+
+
 def note_started(execution: Execution, canary: CanaryRecord) -> None:
     """Enter that these arms are in force, unless the newest entry says so."""
     _append(execution, "started", canary)
@@ -52,9 +67,9 @@ def note_stopped(execution: Execution, canary: CanaryRecord, why: str) -> None:
     _append(execution, "stopped", canary, why)
 
 
-def note_ended(execution: Execution) -> None:
+def note_ended(execution: Execution, why: str = "the job names no other version any more") -> None:
     """Enter that no canary is running any more, if the newest entry says that one is."""
-    _append(execution, "ended", None, "the job names no other version any more")
+    _append(execution, "ended", None, why)
 
 
 def recorded_arms(job: ScoringJob, value: str | None) -> CanaryRecord | None:
