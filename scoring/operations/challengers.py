@@ -13,7 +13,6 @@ from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.outputs.publish import open_publisher
 from nightscore.runs.challengers.columns import beside_champion
-from nightscore.runs.run_plan import cluster_obstacle
 from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob
@@ -61,17 +60,8 @@ def expect_challengers(
         pool: Workers; one of them loads the models.
         cache: Models of this host.
     """
-    expected = []
-    for label, own_job in challenger_jobs(job).items():
-        obstacle = cluster_obstacle(job)
-        if obstacle is not None:
-            expected.append(
-                ExpectedChallenger(label=label, model=own_job.model, problem=obstacle.what)
-            )
-            continue
-
-        expected.append(_expect(label, own_job, partition, champion, pool, cache))
-    return expected
+    jobs = challenger_jobs(job)
+    return [_expect(label, jobs[label], partition, champion, pool, cache) for label in jobs]
 
 
 def _expect(

@@ -260,6 +260,9 @@ def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
         report = f"`nightscore report {manifest.job}@{manifest.canary.label}` shows its arm"
         facts.insert(3, ("Canary", f"{manifest.canary}. {report}"))
 
+    for challenger in manifest.challengers:
+        facts.append((f"@{challenger.label}", challenger.text))
+
     if drift.score_movement is not None:
         facts.append((f"Mean {drift.score}", f"{drift.score_movement:+.4f} against the baseline"))
     rates = label_rates(drift)

@@ -149,9 +149,8 @@ def plan_run(
 
 def _obstacle(execution: Execution, resumption: Resumption | None) -> ScoringError | None:
     """Why no challenger can score beside the run. None: nothing is known."""
-    obstacle = cluster_obstacle(execution.job)
-    if obstacle is not None or resumption is None:
-        return obstacle
+    if resumption is None:
+        return None
 
     return ChallengerError(
         "The run goes on from shards that an attempt before it has scored, by the job's own model "
@@ -159,20 +158,6 @@ def _obstacle(execution: Execution, resumption: Resumption | None) -> ScoringErr
         execution.folder,
         next_step=f"`{execution.job.command('run', execution.shown_value, '--force')}` scores the "
         "partition by both again",
-    )
-
-
-def cluster_obstacle(job: ScoringJob) -> ScoringError | None:
-    """Why a job's challengers cannot score where its workers are. None: they can."""
-    if not job.workers.is_cluster:
-        return None
-
-    return ChallengerError(
-        "Challengers do not score on a cluster.",
-        job.name,
-        expected="workers of one machine",
-        found=f"workers: {{backend: {job.workers.backend}}}",
-        next_step="leave out `workers.backend` where challengers are to score",
     )
 
 

@@ -148,6 +148,7 @@ def test_a_run_says_what_became_of_its_challengers(
 ) -> None:
     from nightscore.cli.summary import print_manifest
     from nightscore.flows.ui.run_page import run_markdown
+    from nightscore.reports.run_page import _facts
 
     uris = ["models:/delay@challenger", "models:/delay/9"]
     shadowed.changes = {"release": {"challenger": uris}}
@@ -155,9 +156,12 @@ def test_a_run_says_what_became_of_its_challengers(
 
     print_manifest(manifest, shadowed.job)
     page = run_markdown(manifest)
+    assert manifest.drift is not None
+    facts = dict(_facts(manifest, manifest.drift))
 
     shown = " ".join(capsys.readouterr().out.split())
     assert "challenger delay version 2 scored the same 4 rows" in shown
+    assert facts["@challenger"] == "challenger delay version 2 scored the same 4 rows"
     assert "### Challengers" in page
     assert "challenger delay version 2 scored the same 4 rows" in page
     assert "models:/delay/9 did not score: The model delay has no version 9" in page

@@ -7,9 +7,11 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from nightscore.cli.commands.performance import _print_confusion
 from nightscore.errors import InputError
 from nightscore.flows.ui.drift import estimate_lines
 from nightscore.monitoring.performance.estimates.adjusted import ONLY_BINARY
+from nightscore.monitoring.performance.estimates.estimation import ExpectedConfusion
 from nightscore.operations.baseline import record_baseline
 from nightscore.operations.evaluate import evaluate
 from nightscore.operations.history import run_history
@@ -66,7 +68,9 @@ def estimate_all(lake: Lake, job: ScoringJob):  # type: ignore[no-untyped-def]
     return estimate_performance(job, recorded_between(job, None, None, 30), lake.cache)
 
 
-def test_estimates_and_truth_of_three_classes_stand_side_by_side(own: Lake, tmp_path: Path) -> None:
+def test_estimates_and_truth_of_three_classes_stand_side_by_side(
+    own: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     labels = {"column": "size_class"}
     job = labelled_job(own, labels=labels, model="models:/hgb_multi/1", gates=GATES)
     log_baseline(own, job, labelled(4_000, seed=9))
@@ -133,8 +137,10 @@ def test_estimates_and_truth_of_three_classes_stand_side_by_side(own: Lake, tmp_
     metrics = {metric["name"]: metric["value"] for metric in alone["estimated"]}
     assert np.trace(confusion) / 1_500 == pytest.approx(metrics["accuracy"])
     assert confusion[1].sum() == pytest.approx(metrics["rows[low]"])
-    assert "predicted high" in nightscore(own, "performance", path, DAY).stdout
-    assert answer(own, "performance", path)["confusion"] is None
+    assert estimate_all(own, job).confusion is None, "of two partitions"
+    _print_confusion(ExpectedConfusion(("high", "low"), ((1_200.4, 3), (0, 7))))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "class predicted high predicted low high 1,200 3 low 0 7" in shown
     page = tmp_path / "performance.html"
     several = nightscore(own, "performance", path, "-o", str(page))
     assert "mean F1 of the classes" in several.stdout

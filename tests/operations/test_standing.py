@@ -276,6 +276,12 @@ def test_commands_print_where_the_decision_stands(
     assert "challenger 8 against 7" in page.read_text()
     assert "undecided after 3 nights" in page.read_text()
 
+    build_app()(["compare", str(path)], standalone_mode=False)
+    assert "Challenger 8 against 7: undecided after 3 nights" in capsys.readouterr().out
+    build_app()(["compare", str(path), "--json"], standalone_mode=False)
+    (compared,) = json.loads(capsys.readouterr().out)["challengers"]
+    assert compared["standing"] == own["standing"]
+
 
 def test_a_challenger_that_cannot_be_evaluated_is_named(bare_lake: Lake) -> None:
     """The champion's records are written all the same."""

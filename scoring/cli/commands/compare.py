@@ -7,6 +7,7 @@ from typing import Any
 
 from nightscore.cli.resolve import load, read_range
 from nightscore.cli.show import err, out, print_json, print_table, show_count
+from nightscore.cli.standing_text import show_standing
 from nightscore.monitoring.differences.wording import (
     describe_difference,
     show_group,
@@ -18,7 +19,10 @@ from nightscore.operations.compare_versions import (
     VersionDifference,
     compare_versions,
 )
+from nightscore.operations.standing import decide
+from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.difference import DifferenceRecord, GroupRecord
+from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import show_value
 
 MOST_ROWS = 10
@@ -47,14 +51,22 @@ def compare(
         err.print(f"The page is in {output}")
 
     if as_json:
-        print_json({"challengers": [_document(one) for one in found]})
+        print_json({"challengers": [_document(spec, one) for one in found]})
         return
 
     for one in found:
         _print(one)
+        for line in show_standing(_standing(spec, one)):
+            out.print(line)
 
 
-def _document(found: VersionDifference) -> dict[str, Any]:
+def _standing(spec: ScoringJob, found: VersionDifference) -> ComparisonRecord:
+    """Which of the two is better, if that is known, whatever partitions are compared."""
+    uris = spec.release.labels if spec.release is not None else {}
+    return decide(spec, uris[found.label])
+
+
+def _document(spec: ScoringJob, found: VersionDifference) -> dict[str, Any]:
     partitions = []
     for one in found.partitions:
         difference = _json(one.difference)
@@ -69,6 +81,7 @@ def _document(found: VersionDifference) -> dict[str, Any]:
         "difference": _json(found.difference),
         "partitions": partitions,
         "notes": found.notes,
+        "standing": json.loads(_standing(spec, found).model_dump_json()),
     }
 
 

@@ -16,6 +16,7 @@ from nightscore.engine.worker_backend_catalog import open_pool
 from nightscore.errors import InterruptedRunError
 from nightscore.models.pinned import PinnedModel
 from nightscore.runs.run import run
+from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.job import ScoringJob, Workers
 from nightscore.schemas.manifest import Manifest
 from tests.engine.clusters.conftest import RunningCluster, children, until
@@ -96,6 +97,31 @@ def test_a_cluster_gives_what_this_machine_gives(
     assert planned.n_workers == 2
     assert len(scored) == planned.n_shards > 2
     assert sum(event.n_rows for event in scored) == len(frame)
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+def test_a_challenger_travels_with_the_shards(
+    cluster: RunningCluster, cluster_lake: Lake, s3_server: S3Server
+) -> None:
+    frame = write_day(cluster_lake)
+    challenger = {"challenger": "models:/logistic/1"}
+    changes = {"release": challenger, "limits": {"max_quarantined_share": 0.5}}
+    job = cluster_lake.job(workers=cluster.spec(), **changes)
+    with open_pool(job.workers) as pool:
+        manifest = score(cluster_lake, pool, job)
+
+    assert manifest.error is None, manifest.error
+    assert manifest.counts.rows_scored == len(frame)
+    (record,) = manifest.challengers
+    assert record.status == "published", manifest.warnings
+    assert 0 < record.rows_refused_alone == len(frame) - record.rows
+
+    here = replace(cluster_lake, options=s3_server.options)
+    apart = here.job(**changes)
+    own = cluster_lake.read(challenger_jobs(job)["1"])
+    assert here.run(apart, DAY, force=True).error is None
+    assert_same(own, here.read(challenger_jobs(apart)["1"]))
 
 
 @pytest.mark.slow

@@ -111,6 +111,9 @@ def test_each_row_has_the_prediction_of_the_model_of_its_arm(
     own = published(canary_lake, own_job)
     assert own["id"].tolist() == theirs["id"].tolist()
     assert own["probability"].tolist() == theirs["probability"].tolist()
+    (beside,) = manifest.challengers
+    assert beside.difference is not None and beside.difference.n == arm.sum()
+    assert (beside.mode, beside.rows) == ("canary", arm.sum())
     expected = own_probability(models, "hgb_binary", own)
     assert (own["champion_probability"] == expected).all()
 

@@ -233,6 +233,11 @@ def test_by_command(
     assert f"canary:      {arms}; model_version says which" in told
     assert f"canary: {arms}" in call("explain", str(path), day(0)).replace("\n", " ")
 
+    page = tmp_path / "page.html"
+    call("report", str(path), day(0), "-o", str(page))
+    assert "version 2 scored 50 % of the keys" in page.read_text()
+    assert "nightscore report test@challenger" in page.read_text()
+
     stop(canary_job(lake), number=2)
     shown = call("releases", str(path))
     assert "Canaries of this job" in shown and "score: it fell" in shown
