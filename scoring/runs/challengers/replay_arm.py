@@ -53,7 +53,7 @@ class ReplayArm:
         self._plan = plan
         try:
             if self._execution.job.workers.is_cluster:
-                raise ChallengerError("Challengers do not score on a cluster.")
+                raise ChallengerError("its workers are on other machines, without its folder.")
             self._settle(resolve_recorded(self._execution, self._canary))
         except ScoringError as error:
             self.failure = error.what
