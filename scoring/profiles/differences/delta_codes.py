@@ -20,11 +20,11 @@ neighbours, larger ones as 3.4e38."""
 _MOST = float(np.finfo(np.float32).max)
 
 
-def delta_codes(deltas: Floats) -> npt.NDArray[np.int64]:
+def delta_codes(deltas: Floats) -> npt.NDArray[np.uint16]:
     """The bin of each difference, shape (n,). The bin 0 is of zero and what is below 1e-40."""
     clipped = np.clip(deltas, -_MOST, _MOST) + 0.0
     bits = clipped.astype(np.float32).view(np.uint32)
-    return (bits >> np.uint32(16)).astype(np.int64)
+    return (bits >> np.uint32(16)).astype(np.uint16)
 
 
 def middles(codes: Counts) -> Floats:

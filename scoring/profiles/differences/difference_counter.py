@@ -16,7 +16,7 @@ from nightscore.profiles.class_counter import PREDICTED
 from nightscore.profiles.differences.delta_codes import N_CODES, delta_codes
 from nightscore.profiles.differences.difference_counts import DifferenceCounts
 from nightscore.profiles.differences.difference_spec import DifferenceSpec
-from nightscore.profiles.differences.exact_sums import MOST_EXPONENT, exact_sum
+from nightscore.profiles.differences.exact_sums import MOST_EXPONENT, exact_sum, far_from
 from nightscore.profiles.differences.extreme_rows import (
     DifferingRow,
     candidates_of_most,
@@ -27,6 +27,10 @@ from nightscore.profiles.differences.group_counts import SampledRows
 Mask = npt.NDArray[np.bool_]
 BLOCK_ROWS = 16_000
 """Rows that are compared at once. Arrays of more than 128 KiB are mapped anew each time."""
+KEPT_ROWS = 32_768
+"""Sampled rows that are counted at once. A call for each column of each batch would cost more."""
+WAITING_CODES = 262_144
+"""Codes that are counted at once. Their table has 65,536 places, which are cleared and added."""
 MOST_DELTA = 2.0 ** (MOST_EXPONENT // 2)
 """Differences from here on are not compared: their squares cannot be added."""
 GOLDEN = np.uint64(0x9E3779B185EBCA87)
@@ -86,6 +90,7 @@ class DifferenceCounter:
         self._spec = spec
         self._counts = DifferenceCounts.empty(spec)
         self._all = np.empty(0, np.int64)
+        self._kept: list[_KeptSample] = []
         self._deltas = _CodeCounts(N_CODES)
 
     def add(
@@ -122,7 +127,7 @@ class DifferenceCounter:
         self._keep_extremes(pairs, champion.output)
 
         sample = self._sample(pairs, positions)
-        self._count_sample(sample, features, passthrough)
+        self._keep_sample(sample, features, passthrough)
 
     def _both(self, champion: Scored, challenger: Scored) -> _Both:
         """The rows that both have scored."""
@@ -148,12 +153,15 @@ class DifferenceCounter:
 
     def counts(self) -> DifferenceCounts:
         """What was counted so far."""
+        self._count_kept()
         counts = self._counts
         counts.deltas += self._deltas.take()
         return counts
 
     def _count_refused(self, by_champion: Mask, by_challenger: Mask, n_both: int) -> None:
-        n_champion, n_challenger = int(by_champion.sum()), int(by_challenger.sum())
+        n_champion = int(np.count_nonzero(by_champion))
+        n_challenger = int(np.count_nonzero(by_challenger))
+
         counts = self._counts
         counts.n_rows += n_both
         counts.n_refused_by_champion += n_challenger - n_both
@@ -223,11 +231,23 @@ class DifferenceCounter:
             champion, challenger = pairs.champion[block], pairs.challenger[block]
             deltas = pairs.deltas[block]
 
-            counts.total += exact_sum(deltas)
+            counts.total += self._sum(deltas)
             self._deltas.add(delta_codes(deltas))
 
             if counts.threshold is not None:
                 counts.decisions += _decisions(champion, challenger, counts.threshold)
+
+    def _sum(self, deltas: Floats) -> int:
+        """The sum of differences. Each is rounded, or is not, whatever stands beside it."""
+        grain, counts = self._spec.grain, self._counts
+        if grain is None:
+            return exact_sum(deltas)
+
+        if max(-counts.least, counts.greatest) < far_from(grain):
+            return exact_sum(deltas, grain)
+
+        is_far = np.abs(deltas) >= far_from(grain)
+        return exact_sum(deltas[is_far]) + exact_sum(deltas[~is_far], grain)
 
     def _keep_extremes(self, pairs: _Pairs, output: pa.Table) -> None:
         """Keep the rows with the highest scores, and those that differ most."""
@@ -278,48 +298,76 @@ class DifferenceCounter:
 
         return pairs.choose(chosen)
 
-    def _count_sample(self, sample: _Pairs, features: pa.Table, passthrough: pa.Table) -> None:
-        """Count rows by both scores, and by group."""
-        n_rows, weight = len(sample.rows), 1 << self._spec.sample_bits
+    def _keep_sample(self, sample: _Pairs, features: pa.Table, passthrough: pa.Table) -> None:
+        """Keep rows to be counted by both scores and by group, until there are enough."""
+        n_rows = len(sample.rows)
         if not n_rows:
             return
 
-        joint = self._counts.joint
-        if joint is not None:
-            joint.add(sample.champion, sample.challenger, weight)
-            self._counts.n_sampled += n_rows
-
-        compared = SampledRows.of(
-            sample.champion,
-            sample.challenger,
-            self._spec.threshold,
-            grain=self._spec.grain,
-            weight=weight,
-        )
         wanted = None if n_rows == features.num_rows else from_numpy(sample.rows)
-
+        columns: dict[str, pa.ChunkedArray] = {}
         for column in self._spec.columns:
             values = _column(column.name, features, passthrough)
+            if values is not None:
+                columns[column.name] = values if wanted is None else values.take(wanted)
+
+        kept = _KeptSample(sample.champion, sample.challenger, columns)
+        if self._kept and self._kept[0].columns.keys() != columns.keys():
+            self._count_kept()
+        self._kept.append(kept)
+
+        if sum(len(one.champion) for one in self._kept) >= KEPT_ROWS:
+            self._count_kept()
+
+    def _count_kept(self) -> None:
+        """Count the rows that were kept."""
+        kept, self._kept = self._kept, []
+        if not kept:
+            return
+
+        champion = np.concatenate([one.champion for one in kept])
+        challenger = np.concatenate([one.challenger for one in kept])
+        weight = 1 << self._spec.sample_bits
+
+        joint = self._counts.joint
+        if joint is not None:
+            joint.add(champion, challenger, weight)
+            self._counts.n_sampled += len(champion)
+
+        threshold, grain = self._spec.threshold, self._spec.grain
+        compared = SampledRows.of(champion, challenger, threshold, grain=grain, weight=weight)
+
+        for column in self._spec.columns:
             counted = self._counts.groups[column.name]
-            if values is None or counted is None:
+            if counted is None or column.name not in kept[0].columns:
                 continue
 
-            values = values if wanted is None else values.take(wanted)
-            counted.add(column.codes(values), compared)
+            codes = [column.codes(one.columns[column.name]) for one in kept]
+            counted.add(np.concatenate(codes), compared)
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptSample:
+    """Sampled rows of a batch."""
+
+    champion: Floats
+    challenger: Floats
+    columns: dict[str, pa.ChunkedArray]
+    """What they are grouped by."""
 
 
 class _CodeCounts:
-    """Counts codes when there are as many as the table has places, which take as long to add."""
+    """Counts codes, many at once."""
 
     def __init__(self, n_codes: int) -> None:
         self._counts = np.zeros(n_codes, np.int64)
-        self._waiting: list[npt.NDArray[np.int64]] = []
+        self._waiting: list[npt.NDArray[np.uint16]] = []
         self._n_waiting = 0
 
-    def add(self, codes: npt.NDArray[np.int64]) -> None:
+    def add(self, codes: npt.NDArray[np.uint16]) -> None:
         self._waiting.append(codes)
         self._n_waiting += len(codes)
-        if self._n_waiting >= len(self._counts):
+        if self._n_waiting >= WAITING_CODES:
             self._flush()
 
     def take(self) -> Counts:

@@ -22,7 +22,7 @@ MOST_VALUES = 20
 """Values of a text feature with a group of their own: the most frequent ones of the baseline."""
 LEAST_SAMPLED = 16_384
 """Rows of a partition that are grouped, at least, if it has as many."""
-MOST_GROUPED = 1 << 20
+MOST_GROUPED = 1 << 19
 """Values of a partition's features that are grouped, about. They take some 10 ms of CPU."""
 
 

@@ -31,13 +31,32 @@ MOST_EXPONENT = 900
 """Numbers of 2**900 and more cannot be cut: the caller leaves them out."""
 
 
-def exact_sum(values: Floats) -> int:
+def far_from(grain: int) -> float:
+    """Numbers from here on are not rounded to multiples of 2**grain."""
+    return math.ldexp(1.0, grain + GRAIN_BITS)
+
+
+def exact_sum(values: Floats, grain: int | None = None) -> int:
     """The sum, in units of 2**-1092.
 
     Args:
-        values: Finite numbers below 2**900, shape (n,).
+        values: Finite numbers below 2**900, shape (n,); with a grain, all below `far_from(grain)`.
+        grain: Numbers are rounded to multiples of 2**(grain - 28): to 56 bits below `far_from`,
+            three more than a float64 has. None: nothing is rounded.
     """
     total = 0
+
+    if grain is not None:
+        rest = values
+        for exponent in (grain, grain - PART_BITS):
+            magnet = math.ldexp(1.5, 52 + exponent)
+            part = rest + magnet
+            part -= magnet
+
+            total += _units(float(part.sum()), exponent)
+            rest = rest - part
+        return total
+
     for exponent, part in _parts(values):
         total += _units(float(part.sum()), exponent)
     return total
@@ -63,7 +82,7 @@ class GroupTerms:
         if grain is None:
             return cls(tuple(_parts(values)))
 
-        is_far = np.abs(values) >= math.ldexp(1.0, grain + GRAIN_BITS)
+        is_far = np.abs(values) >= far_from(grain)
         near = np.where(is_far, 0.0, values) if is_far.any() else values
 
         magnet = math.ldexp(1.5, 52 + grain)

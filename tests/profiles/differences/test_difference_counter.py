@@ -166,7 +166,7 @@ def test_a_sample_stands_for_all_rows() -> None:
 
 @pytest.mark.parametrize(
     ("n_rows", "n_columns", "n_sampled"),
-    [(1, 5, 1), (100_000, 8, 100_000), (1_000_000, 8, 125_000), (10_000_000, 3_000, 9_765)],
+    [(1, 5, 1), (60_000, 8, 60_000), (1_000_000, 8, 62_500), (10_000_000, 3_000, 9_765)],
 )
 def test_fewer_rows_of_wide_partitions_are_grouped(
     n_rows: int, n_columns: int, n_sampled: int
@@ -240,3 +240,16 @@ def test_counts_that_do_not_fit_each_other_are_refused() -> None:
         assert old in stored
         with pytest.raises(ValueError, match="no counts of differences"):
             from_file(gzip.compress(stored.replace(old, new)))
+
+
+def test_differences_beyond_the_scale_change_no_other_row() -> None:
+    """Far ones are added as they are, near ones to 56 bits of the scale, under any split."""
+    scores = np.array([0.1 + 2.0**-70, 3e9, 1e-17, 0.3, 5e8])
+    rows = ROWS.slice(0, 5)
+    for name, column in (("champion", np.zeros(5)), ("challenger", scores)):
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array(column))
+
+    whole = count_rows(rows, binary_spec())
+    parts = [count_rows(rows.slice(place, 1), binary_spec()) for place in range(5)]
+    assert to_text(merged(parts)) == to_text(whole)
+    assert float(to_fraction(whole.total)) == pytest.approx(scores.sum(), rel=1e-15)
