@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from nightscore.flows.ui.artifacts import artifact_key
 from nightscore.flows.ui.markdown import code, escaped, prose
 from nightscore.ledger.release_log import Release
 from nightscore.monitoring.decisions.wording import describe_details, describe_standing
@@ -34,6 +35,8 @@ SHOWN_CHANGES = 40
 class ReleasePage:
     """What a page shows."""
 
+    job: str
+    """Its name."""
     alias: str
     before: str | None
     """The version that is live, or was. None: there was no alias."""
@@ -53,6 +56,7 @@ class ReleasePage:
 def page_of_appraisal(appraisal: Appraisal, by: str, note: str) -> ReleasePage:
     """The page of a version that is not live."""
     return ReleasePage(
+        job=appraisal.target.job.name,
         alias=str(appraisal.target.alias),
         before=None if appraisal.live is None else appraisal.live.version,
         after=appraisal.candidate.version,
@@ -68,6 +72,7 @@ def page_of_release(release: Release) -> ReleasePage:
     """The page of an entry of the release log."""
     entry = release.entry
     return ReleasePage(
+        job=entry.job,
         alias=f"{entry.model}@{entry.alias}",
         before=None if entry.before is None else entry.before.version,
         after=entry.after.version,
@@ -123,7 +128,7 @@ def release_markdown(
     if put_back:
         lines += ["### Predictions", "", *_table(("partition", "what became of it"), put_back)]
     if page.evidence is not None:
-        lines += _evidence_lines(page.evidence)
+        lines += _evidence_lines(page.evidence, page.job)
     if page.diff is not None:
         lines += _diff_lines(page.diff)
     if page.evidence is not None and page.evidence.checks:
@@ -132,8 +137,8 @@ def release_markdown(
     return "\n".join(lines)
 
 
-def _evidence_lines(evidence: EvidenceRecord) -> Iterator[str]:
-    yield from _comparison_lines(evidence)
+def _evidence_lines(evidence: EvidenceRecord, job: str) -> Iterator[str]:
+    yield from _comparison_lines(evidence, job)
     if evidence.baselines:
         yield from _baseline_lines(evidence.baselines)
     if evidence.live:
@@ -149,12 +154,15 @@ def _check_lines(checks: Sequence[CheckEvidence]) -> Iterator[str]:
     yield from _table(("looked at", "state", "found"), rows)
 
 
-def _comparison_lines(evidence: EvidenceRecord) -> Iterator[str]:
+def _comparison_lines(evidence: EvidenceRecord, job: str) -> Iterator[str]:
     """What compares both versions on the same rows, or why nothing does."""
     if evidence.comparison is not None:
         details = describe_details(evidence.comparison)
         yield from ("### Both on the same rows", "")
         yield from _bullets([describe_standing(evidence.comparison), *details])
+        yield f"The artifact {code(artifact_key(job, 'challengers'))} of a partition's run and "
+        yield f"{code('nightscore compare ' + job)} show how their predictions differ."
+        yield ""
 
     if not evidence.no_comparison:
         return

@@ -185,6 +185,7 @@ def test_the_page_shows_where_the_decision_stands() -> None:
         champion="7", challenger="8", verdict="undecided", by="labels", nights=11, more_nights=9
     )
     page = ReleasePage(
+        job="late_flights",
         alias="a_b@champion",
         before="7",
         after="8",
@@ -203,6 +204,8 @@ def test_the_page_shows_where_the_decision_stands() -> None:
     assert "**Version &#60;8&#62; is live: `nightscore demote a`.**" in text
     assert "### Both on the same rows\n\n- " in text
     assert "undecided after 11 nights, about 9 more" in text
+    assert "The artifact `late-flights-challengers` of a partition's run" in text
+    assert "`nightscore compare late_flights` show how" in text
     assert "- note: &#60;b&#62;" in text
     assert "| features | dep&#124;delay | long | none |" in text
     assert "| 2026-11-24 | run 1 is seen again |" in text
