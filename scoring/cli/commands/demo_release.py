@@ -46,6 +46,9 @@ def demo_release(as_json: bool) -> None:
     act.say("The labels of that week have come: both versions are compared with them")
     act.call("evaluate", *RANGE)
 
+    act.say("What differs between the two, row by row")
+    act.call("compare", *RANGE)
+
     _promote(act, load_job(str(JOB_FILE)))
 
     act.say("The release log")
