@@ -46,10 +46,10 @@ class VersionDifference:
     @property
     def title(self) -> str:
         """Which versions are compared, over how many partitions."""
-        versions = ""
+        versions = f"Challenger {self.label}"
         if self.champion and self.challenger:
-            versions = f", version {self.challenger} against {self.champion}"
-        return f"Challenger {self.label}{versions}, {counted(len(self.partitions), 'partition')}"
+            versions = f"Challenger {self.challenger} against {self.champion}"
+        return f"{versions}, {counted(len(self.partitions), 'partition')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

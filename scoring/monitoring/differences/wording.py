@@ -97,6 +97,8 @@ def show_group(group: GroupRecord) -> str:
         return f"{group.column} <= {group.up_to:g}"
     if group.up_to is None:
         return f"{group.column} > {group.above:g}"
+    if f"{group.above:g}" == f"{group.up_to:g}":  # a value that is a bin of its own
+        return f"{group.column} = {group.up_to:g}"
     return f"{group.above:g} < {group.column} <= {group.up_to:g}"
 
 
