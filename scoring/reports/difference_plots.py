@@ -8,7 +8,7 @@ import numpy as np
 
 from nightscore.monitoring.differences.difference_summary import ordered_deltas
 from nightscore.monitoring.differences.differing_groups import all_groups
-from nightscore.monitoring.differences.wording import show_group
+from nightscore.monitoring.differences.wording import show_bounds
 from nightscore.profiles.bins import Counts, Floats
 from nightscore.profiles.differences.difference_counts import DifferenceCounts, Joint
 from nightscore.reports.plots import AXIS, CURRENT, TEXT, draw_png, draw_svg
@@ -21,7 +21,7 @@ DELTA_BINS = 41
 OUTSIDE = 0.005
 """Share of rows at each end of the differences that the outermost bars hold."""
 SHADES = 6
-MOST_BARS = 14
+MOST_BARS = 40
 LABEL_LENGTH = 26
 
 
@@ -29,7 +29,9 @@ LABEL_LENGTH = 26
 class Bar:
     """The rows of one group."""
 
+    column: str
     label: str
+    """Which values of the column."""
     mean_absolute: float
 
 
@@ -89,7 +91,7 @@ def group_bars(counts: DifferenceCounts, found: DifferenceRecord) -> list[Bar]:
 
     bars = []
     for record in all_groups(groups, has_threshold=False)[:MOST_BARS]:
-        bars.append(Bar(show_group(record), record.mean_absolute))
+        bars.append(Bar(record.column, show_bounds(record), record.mean_absolute))
     return bars
 
 

@@ -158,9 +158,10 @@ def _plots(title: str, found: DifferenceRecord, counts: DifferenceCounts) -> lis
         plots.append(
             Plot(
                 "Where they differ",
-                "The mean size of the difference. The dashed line is the mean of all rows.",
+                f"The mean size of the difference by {widest.column}. The dashed line is the mean "
+                "of all rows.",
                 bars_svg(bars, found.delta.mean_absolute, f"groups-{name}"),
-                f"Largest where {widest.label}: {widest.mean_absolute:.3g}",
+                f"Largest where {widest.column} is {widest.label}: {widest.mean_absolute:.3g}",
             )
         )
     return plots

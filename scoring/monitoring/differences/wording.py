@@ -168,3 +168,16 @@ def _not_scored(found: DifferenceRecord) -> Iterator[str]:
 
 def _quantile(delta: DeltaRecord, p: float) -> float:
     return next((one.value for one in delta.quantiles if one.p == p), float("nan"))
+
+
+def show_bounds(group: GroupRecord) -> str:
+    """The same without the name of the column."""
+    if group.value is not None:
+        return f"{group.value}"
+    if group.above is None:
+        return f"up to {group.up_to:g}"
+    if group.up_to is None:
+        return f"above {group.above:g}"
+    if f"{group.above:g}" == f"{group.up_to:g}":
+        return f"{group.up_to:g}"
+    return f"{group.above:g} to {group.up_to:g}"
