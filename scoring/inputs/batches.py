@@ -85,7 +85,7 @@ class Batch:
     is_last: bool = False
     """Its last row is the partition's last."""
     blocks: tuple[Block, ...] = ()
-    """The same rows before any cast. Empty unless another contract is to be met as well."""
+    """The same rows before any cast. Empty unless another contract needs other casts."""
 
     @property
     def n_rows(self) -> int:

@@ -61,8 +61,8 @@ def read_batches(
         prefetch_bytes: How much of remote files may be held before it is decoded; 0: nothing is
             fetched ahead.
         others: Contracts that are to be met with the same rows. Their columns are decoded too, and
-            batches have their rows as they were decoded: see `SharedCasts`. How rows are cut into
-            batches does not depend on them.
+            batches have their rows as they were decoded, if one needs them: see `SharedCasts`. How
+            rows are cut into batches does not depend on them.
 
     Raises:
         CorruptFileError: A page cannot be decoded, or a file ends early.
@@ -199,7 +199,7 @@ class _Reading:
 
             raise
 
-        if self.columns.are_shared:
+        if self.columns.are_cast_again:
             batch.blocks = tuple(blocks)
         return batch
 

@@ -23,7 +23,8 @@ class SharedColumns:
             others: Further contracts.
         """
         self.contract = contract
-        self.are_shared = bool(others)
+        self.are_cast_again = any(set(other.needed) - alike(contract, other) for other in others)
+        """Some column is not cast alike for all contracts."""
 
         names = dict.fromkeys(contract.needed)
 
@@ -54,9 +55,7 @@ class SharedCasts:
         """
         self._second = second
 
-        wanted = _columns(second)
-        alike = _columns(first).items() & wanted.items()
-        self._alike = frozenset(name for name, _ in alike)
+        self._alike = alike(first, second)
 
         own = replace(
             second,
@@ -101,6 +100,12 @@ class SharedCasts:
             source = first if own is None or column.name in self._alike else own
             arrays[column.name] = source.column(column.name)
         return combine_small_chunks(pa.table(arrays))
+
+
+def alike(first: Contract, second: Contract) -> frozenset[str]:
+    """Columns that both contracts have in the same places, with the same types."""
+    same = _columns(first).items() & _columns(second).items()
+    return frozenset(name for name, _ in same)
 
 
 _Places = tuple[tuple[pa.DataType, str] | None, pa.DataType | None, bool]

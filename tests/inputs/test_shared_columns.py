@@ -107,7 +107,7 @@ def test_columns_that_are_cast_alike_are_cast_once(shard: tuple[Store, Shard]) -
     (batch,) = read_batches(store, rows, own, 200, others=[other])
 
     batch.features = combine_small_chunks(batch.features)
-    batch.blocks = ()  # nothing is cast again
+    assert batch.blocks == (), "nothing is cast again"
     cast = casts.cast(batch)
     for name in ("a", "n"):
         ours, theirs = batch.features.column(name), cast.features.column(name)
@@ -116,4 +116,7 @@ def test_columns_that_are_cast_alike_are_cast_once(shard: tuple[Store, Shard]) -
 
 def test_batches_hold_decoded_rows_only_for_other_contracts(shard: tuple[Store, Shard]) -> None:
     store, rows = shard
-    assert all(not batch.blocks for batch in read_batches(store, rows, CONTRACTS["text"], 64))
+    own = CONTRACTS["text"]
+    for others, is_held in (([], False), ([own], False), ([own, CONTRACTS["coded"]], True)):
+        batches = read_batches(store, rows, own, 64, others=others)
+        assert all(bool(batch.blocks) == is_held for batch in batches)
