@@ -19,6 +19,7 @@ def challenger_job(job: ScoringJob, uri: str, label: str = "") -> ScoringJob:
     """The job that scores with one of the job's challengers.
 
     It is named `JOB@LABEL`. Its gates only warn: its readers want to know what is wrong with it.
+    Keys that are there twice are looked for in the job's own rows, which have the same keys.
 
     Args:
         job: With the challenger in its section `release`.
@@ -40,6 +41,7 @@ def challenger_job(job: ScoringJob, uri: str, label: str = "") -> ScoringJob:
         "renamed_from": tuple(f"{name}@{label}" for name in job.renamed_from),
         "model": uri,
         "output": job.output.model_copy(update={"uri": output_uri}),
+        "keys": job.keys.model_copy(update={"unique": False}),
         "gates": warning_gates(job.gates),
         "drift": job.drift.model_copy(update={"gate": drift_gate}),
         "release": release,

@@ -18,7 +18,7 @@ def make_job(**release: Any) -> ScoringJob:
         "model": "models:/delay@champion",
         "input": "/lake/features",
         "output": "/lake/predictions/",
-        "keys": ["id"],
+        "keys": {"columns": ["id"], "unique": True},
         "renamed_from": "flight",
         "gates": {"rows": {"min_ratio": 0.5}, "prediction_range": {"min": 0}},
         "drift": {"gate": "hold"},
@@ -70,7 +70,8 @@ def test_a_challenger_has_a_table_and_records_of_its_own() -> None:
     assert own.given_as == "jobs/flights.yaml@challenger"
     assert own.champion == job
     assert not challenger_jobs(own)
-    assert (own.input, own.keys, own.limits) == (job.input, job.keys, job.limits)
+    assert (own.input, own.limits) == (job.input, job.limits)
+    assert (own.keys.columns, own.keys.unique) == (("id",), False), "the job's own run looks"
 
 
 def test_no_gate_holds_a_challenger_or_fails_it() -> None:
