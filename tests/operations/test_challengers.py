@@ -12,6 +12,7 @@ from nightscore.cli.app import build_app
 from nightscore.operations.challengers import ExpectedChallenger
 from nightscore.operations.check import check_model
 from nightscore.operations.plan import PlannedRun, plan_runs
+from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.manifest import Manifest
 from tests.operations.releases.conftest import DAYS, Lab, lab, save_version
 
@@ -93,6 +94,17 @@ def test_check_warns_of_what_keeps_a_challenger_from_scoring(shadowed: Lab) -> N
     )
     assert any("delay version 4 would not score" in warning for warning in check.warnings)
     assert any("delay version 2: it has no baseline" in warning for warning in check.warnings)
+
+
+def test_check_looks_at_a_challenger_alone(shadowed: Lab) -> None:
+    shadowed.lake.run(shadowed.job, DAY)
+    own = challenger_jobs(shadowed.job)["challenger"]
+
+    checks = check_model(own, shadowed.lake.cache, shadowed.lake.pool)
+
+    states = {check.name: (check.state, check.warnings) for check in checks}
+    assert states["table"] == ("ok", ())
+    assert not [check.name for check in checks if check.state == "failed"]
 
 
 def call(lab: Lab, folder: Path, *arguments: str) -> Any:
