@@ -10,7 +10,7 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.monitoring.differences.difference_summary import summarise_difference
 from nightscore.monitoring.differences.stored_differences import Differences, read_differences
 from nightscore.schemas.challenger_jobs import challenger_jobs
-from nightscore.schemas.difference import DifferenceRecord
+from nightscore.schemas.difference import DifferenceRecord, KeyRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import order_of
@@ -132,6 +132,7 @@ def _published(workspace: Workspace, selection: Selection) -> Sequence[Manifest]
 
 def _compare(label: str, workspace: Workspace, manifests: Sequence[Manifest]) -> VersionDifference:
     """Add up what the newest pair of versions has scored."""
+    key = workspace.job.input.partition_key
     pairs = [_versions(manifest) for manifest in manifests]
     newest = pairs[-1] if pairs else ("", "")
 
@@ -156,15 +157,39 @@ def _compare(label: str, workspace: Workspace, manifests: Sequence[Manifest]) ->
         )
     summaries.sort(key=lambda summary: -size_of(summary.difference))
 
+    whole: DifferenceRecord | None = None
+    if read.whole is not None:
+        whole = summarise_difference(read.whole)
+        whole = whole.model_copy(update={"keys": _dated_keys(whole, summaries, key)})
+
     return VersionDifference(
         label=label,
         champion=newest[0],
         challenger=newest[1],
-        difference=None if read.whole is None else summarise_difference(read.whole),
+        difference=whole,
         partitions=tuple(summaries),
         notes=tuple(notes),
         read=read,
     )
+
+
+def _dated_keys(
+    whole: DifferenceRecord, summaries: Sequence[PartitionSummary], partition_key: str
+) -> tuple[KeyRecord, ...]:
+    """The keys that differ most, with the partition that each is of, if there are several."""
+    if len(summaries) < 2:
+        return whole.keys
+
+    partitions = {}
+    for summary in summaries:
+        for row in summary.difference.keys:
+            partitions[row.model_dump_json()] = summary.partition
+
+    dated = []
+    for row in whole.keys:
+        partition = partitions.get(row.model_dump_json())
+        dated.append(row.model_copy(update={"key": {partition_key: partition} | row.key}))
+    return tuple(dated)
 
 
 def size_of(found: DifferenceRecord) -> float:

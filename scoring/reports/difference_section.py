@@ -15,6 +15,10 @@ from nightscore.reports.page import render_template
 from nightscore.reports.plots import Line, trend_svg
 from nightscore.schemas.difference import DifferenceRecord, GroupRecord, KeyRecord
 
+SCORES_LEGEND = (
+    "Rows by both models' scores: the stronger the colour, the more rows. On the dashed line the "
+    "scores are equal. Scores beyond the baselines' outer bins are at the edge."
+)
 LEAST_DAYS = 2
 """Partitions for a plot over time."""
 
@@ -136,8 +140,7 @@ def _plots(title: str, found: DifferenceRecord, counts: DifferenceCounts) -> lis
         plots.append(
             Plot(
                 "Both scores",
-                "Rows by both models' scores: the darker, the more rows. On the dashed line the "
-                "scores are equal. Scores beyond the baselines' outer bins are at the edge.",
+                SCORES_LEGEND,
                 scores_svg(counts.joint, f"scores-{name}"),
                 "Rows by the champion's and the challenger's score",
             )

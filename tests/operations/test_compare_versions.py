@@ -64,7 +64,7 @@ def test_the_difference_is_that_of_the_challenger_s_table(compared: Lab) -> None
     assert delta.greatest > 0
 
     assert [one.partition for one in found.partitions] == list(reversed(DAYS)), "worst first"
-    assert show_key(found.difference.keys[0]) == "id=3"
+    assert show_key(found.difference.keys[0]) == f"ds={DAYS[1]}, id=3"
     assert found.difference.challenger_cpu_s is not None
     assert any("on average" in sentence for sentence in describe_difference(found.difference))
 

@@ -17,6 +17,8 @@ N_CODES = 1 << 16
 RELATIVE_ERROR = 1 / 256
 """Of a quantile, at most, of numbers from 1.2e-38 to 3.4e38. Smaller ones count as equal to zero's
 neighbours, larger ones as 3.4e38."""
+WAITING_CODES = 262_144
+"""Codes that are counted at once. Their table has 65,536 places, which are cleared and added."""
 _MOST = float(np.finfo(np.float32).max)
 
 
@@ -32,3 +34,32 @@ def middles(codes: Counts) -> Floats:
     low = (codes.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
     middle = (codes.astype(np.uint32) << np.uint32(16)) + np.uint32(1 << 15)
     return np.where(low == 0, 0.0, middle.view(np.float32).astype(np.float64))
+
+
+class CodeCounts:
+    """Counts codes, many at once."""
+
+    def __init__(self) -> None:
+        """Begin without codes."""
+        self._counts = np.zeros(N_CODES, np.int64)
+        self._waiting: list[npt.NDArray[np.uint16]] = []
+        self._n_waiting = 0
+
+    def add(self, codes: npt.NDArray[np.uint16]) -> None:
+        """Add the codes of some rows, shape (n,)."""
+        self._waiting.append(codes)
+        self._n_waiting += len(codes)
+        if self._n_waiting >= WAITING_CODES:
+            self._flush()
+
+    def take(self) -> Counts:
+        """The counts so far, which begin at zero again."""
+        self._flush()
+        counts, self._counts = self._counts, np.zeros_like(self._counts)
+        return counts
+
+    def _flush(self) -> None:
+        if self._waiting:
+            codes = np.concatenate(self._waiting)
+            self._counts += np.bincount(codes, minlength=len(self._counts))
+        self._waiting, self._n_waiting = [], 0

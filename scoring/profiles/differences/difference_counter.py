@@ -13,7 +13,7 @@ from nightscore.arrow.xxh64 import Hashes
 from nightscore.profiles.bins import Counts, Floats
 from nightscore.profiles.class_codes import class_codes
 from nightscore.profiles.class_counter import PREDICTED
-from nightscore.profiles.differences.delta_codes import N_CODES, delta_codes
+from nightscore.profiles.differences.delta_codes import CodeCounts, delta_codes
 from nightscore.profiles.differences.difference_counts import DifferenceCounts
 from nightscore.profiles.differences.difference_spec import DifferenceSpec
 from nightscore.profiles.differences.exact_sums import MOST_EXPONENT, exact_sum, far_from
@@ -29,8 +29,6 @@ BLOCK_ROWS = 16_000
 """Rows that are compared at once. Arrays of more than 128 KiB are mapped anew each time."""
 KEPT_ROWS = 32_768
 """Sampled rows that are counted at once. A call for each column of each batch would cost more."""
-WAITING_CODES = 262_144
-"""Codes that are counted at once. Their table has 65,536 places, which are cleared and added."""
 MOST_DELTA = 2.0 ** (MOST_EXPONENT // 2)
 """Differences from here on are not compared: their squares cannot be added."""
 GOLDEN = np.uint64(0x9E3779B185EBCA87)
@@ -91,7 +89,7 @@ class DifferenceCounter:
         self._counts = DifferenceCounts.empty(spec)
         self._all = np.empty(0, np.int64)
         self._kept: list[_KeptSample] = []
-        self._deltas = _CodeCounts(N_CODES)
+        self._deltas = CodeCounts()
 
     def add(
         self,
@@ -354,33 +352,6 @@ class _KeptSample:
     challenger: Floats
     columns: dict[str, pa.ChunkedArray]
     """What they are grouped by."""
-
-
-class _CodeCounts:
-    """Counts codes, many at once."""
-
-    def __init__(self, n_codes: int) -> None:
-        self._counts = np.zeros(n_codes, np.int64)
-        self._waiting: list[npt.NDArray[np.uint16]] = []
-        self._n_waiting = 0
-
-    def add(self, codes: npt.NDArray[np.uint16]) -> None:
-        self._waiting.append(codes)
-        self._n_waiting += len(codes)
-        if self._n_waiting >= WAITING_CODES:
-            self._flush()
-
-    def take(self) -> Counts:
-        """The counts so far, which begin at zero again."""
-        self._flush()
-        counts, self._counts = self._counts, np.zeros_like(self._counts)
-        return counts
-
-    def _flush(self) -> None:
-        if self._waiting:
-            codes = np.concatenate(self._waiting)
-            self._counts += np.bincount(codes, minlength=len(self._counts))
-        self._waiting, self._n_waiting = [], 0
 
 
 def _decisions(champion: Floats, challenger: Floats, threshold: float) -> Counts:
