@@ -1,7 +1,7 @@
 """Prints what came true of predictions: metrics with their bands, partition by partition."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from nightscore.cli.show import out, print_json, print_table
 from nightscore.monitoring.performance.realised_wording import SHOWN, notes_of, show_realised
@@ -24,8 +24,10 @@ def print_records(
         shown.update(dict.fromkeys(SHOWN[record.task]))
 
     names, rows = list(shown), []
+    common = _common_notes(records)
+
     for record in records:
-        rows.append(_row(record, names))
+        rows.append(_row(record, names, common))
         if record.weighted:
             rows.append(_weighted_row(record, names))
 
@@ -37,6 +39,9 @@ def print_records(
     print_table(
         f"What came true for {spec.name}", ("partition", "rows", "labelled", *names, "notes"), rows
     )
+
+    for note in common:
+        out.print(f"All partitions: {note}.")
 
 
 def print_metric(spec: ScoringJob, name: str, days: Sequence[MetricDay], *, as_json: bool) -> None:
@@ -50,14 +55,23 @@ def print_metric(spec: ScoringJob, name: str, days: Sequence[MetricDay], *, as_j
     out.print(f"{name:<22}{sparkline([day.value for day in days])}")
 
 
-def _row(record: EvaluationRecord, names: Sequence[str]) -> dict[str, str]:
+def _common_notes(records: Sequence[EvaluationRecord]) -> list[str]:
+    """What the notes of all partitions say. A line below the table says it once."""
+    if len(records) < 2:
+        return []
+
+    first, *others = map(notes_of, records)
+    return [note for note in first if all(note in notes for notes in others)]
+
+
+def _row(record: EvaluationRecord, names: Sequence[str], common: Collection[str]) -> dict[str, str]:
     share = record.counts.share
     return {
         "partition": show_value(record.partition),
         "rows": f"{record.counts.predictions:,}",
         "labelled": "" if share is None else f"{share:.1%}",
         **{name: show_realised(record.metric(name)) for name in names},
-        "notes": "; ".join(notes_of(record)),
+        "notes": "; ".join(note for note in notes_of(record) if note not in common),
     }
 
 

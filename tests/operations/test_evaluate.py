@@ -324,7 +324,7 @@ def test_coverage_by_age(bare_lake: Lake) -> None:
     assert shares == {1.0: 0.2, 3.0: 0.4, 7.0: 0.8, 14.0: 1.0}
 
 
-def test_by_segment_worst_first(bare_lake: Lake) -> None:
+def test_by_segment_worst_first(bare_lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     job = labelled_job(bare_lake, pass_through=["color"], drift={"segments": ["color", "size"]})
     rows = predictions(400)
     publish(job, DAY, rows)
@@ -336,6 +336,10 @@ def test_by_segment_worst_first(bare_lake: Lake) -> None:
     assert [one.segment for one in record.segments] == ["color=red", "color=green"]
     assert sum(one.n for one in record.segments) == 400
     assert any("no segments by size" in note for note in record.notes)
+
+    print_records(job, [record, record], [])
+    told = capsys.readouterr().out
+    assert told.count("no segments by size") == 1, "once, below the table"
 
 
 def test_labels_in_folders_of_their_days(bare_lake: Lake) -> None:
