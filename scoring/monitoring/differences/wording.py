@@ -16,6 +16,8 @@ from nightscore.schemas.text import counted
 MOST_CHANGES = 3
 """Changes of class that a sentence names."""
 CLASS_SCORE = "probability of the champion's class"
+LEAST_CPU_S = 0.1
+"""CPU seconds of the champion below which costs are not compared."""
 PERCENT = 0.0001
 """Shares below this are not shown as 0 %."""
 
@@ -132,10 +134,11 @@ def show_key(row: KeyRecord) -> str:
 
 
 def describe_cost(found: DifferenceRecord) -> str:
-    """What the challenger costs; empty: it was not measured."""
+    """What the challenger costs; empty: it was not measured, or is too little to tell."""
     champion, challenger = found.champion_cpu_s, found.challenger_cpu_s
-    if not champion or challenger is None:
+    if champion is None or challenger is None or champion < LEAST_CPU_S:
         return ""
+
     return (
         f"The workers took {champion:.1f} CPU s for the champion, and {challenger:.1f} more for "
         f"the challenger ({show_part(challenger / champion)})."
