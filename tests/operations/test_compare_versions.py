@@ -1,10 +1,12 @@
 """Two versions that score the same rows are compared, and the counts of days are added up."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -20,9 +22,13 @@ from nightscore.operations.compare_page import read_compare_page
 from nightscore.operations.compare_versions import Selection, compare_versions
 from nightscore.operations.history import run_history
 from nightscore.operations.report import draw_report, read_report
+from nightscore.profiles.differences.group_counts import GroupColumn
+from nightscore.profiles.differences.score_grid import ScoreGrid
+from nightscore.profiles.differences.stored_counts import to_file
 from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.partition import encode_folder
 from tests.operations.releases.conftest import DAYS, Lab, lab
+from tests.profiles.differences.compared import CARRIER, binary_spec, count_rows, make_rows
 from tests.reports.test_page import get, served
 
 __all__ = ["lab"]
@@ -105,6 +111,32 @@ def test_days_without_counts_are_left_out_and_named(compared: Lab) -> None:
     (found,) = compare_versions(compared.job, None, ALL)
     assert found.difference is None
     assert "cannot be read" in found.notes[0]
+
+
+def test_bins_that_have_changed_are_said_not_to_be_added_up(compared: Lab) -> None:
+    own = Workspace(challenger_jobs(compared.job)["2"])
+    (before,) = compare_versions(compared.job, None, ALL)
+    runs = {one.partition: one.run_id for one in before.partitions}
+
+    later = binary_spec()
+    edges = GroupColumn("feature", "dep_delay", edges=(0.0, 30.0))
+    grid = ScoreGrid.from_edges(np.array([0.25, 0.5, 0.75]))
+    earlier = replace(later, columns=(edges, CARRIER), challenger_grid=grid)
+
+    for day, spec in zip(DAYS, (earlier, later), strict=True):
+        path = difference_path(encode_folder("ds", day), runs[day])
+        own.state.write_bytes(path, to_file(count_rows(make_rows(200, seed=1), spec)))
+
+    (found,) = compare_versions(compared.job, None, ALL)
+    groups, scores = found.notes
+    assert groups.startswith("the groups of dep_delay are not added up"), "carrier's are"
+    assert all(f"`--from {DAYS[1]}` compares by them" in note for note in found.notes)
+    assert "bins of probability are those of" in scores
+
+    page = read_compare_page(compared.job, [found])
+    assert "the groups of dep_delay are not added up" in page
+    (since,) = compare_versions(compared.job, None, Selection(first=DAYS[1]))
+    assert since.notes == ()
 
 
 def test_clean_keeps_the_counts_of_published_runs(compared: Lab) -> None:

@@ -28,7 +28,9 @@ QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 TOP_SIZES = (10, 100, N_TOP)
 """How many of the highest scores are compared. Only up to half of the rows: more overlap anyway."""
 MOST_CHANGES = 100
-NO_RANKS = "There is no baseline with bins of the score, so ranks were not counted."
+NO_RANKS = (
+    "There are no bins of the score from a baseline that all rows share, so ranks are not counted."
+)
 NO_ORDER = "All scores of a model are in one bin, so there is no order."
 
 

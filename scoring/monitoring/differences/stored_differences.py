@@ -1,6 +1,6 @@
 """Differences of several partitions, added up from the counts that runs have stored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nightscore.errors import ScoringError
@@ -37,7 +37,7 @@ def read_differences(workspace: Workspace, manifests: Sequence[Manifest]) -> Dif
     """Add up the differences of published runs.
 
     Counts that compare something else than the newest run's are left out, as after a change of the
-    threshold.
+    threshold. Bins that have changed, as with a new baseline, are not added up: a note says whose.
 
     Args:
         workspace: Of the challenger.
@@ -61,6 +61,10 @@ def read_differences(workspace: Workspace, manifests: Sequence[Manifest]) -> Dif
             notes.append(f"{shown} is left out: its run compared another score or threshold")
             continue
 
+        if whole is not None:
+            since = read[-1].manifest.partition or "the run"
+            notes += _not_added_up(whole, counts, both, since)
+
         whole = both
         read.append(PartitionDifference(manifest, counts))
 
@@ -81,6 +85,32 @@ def read_counts(workspace: Workspace, folder: str, run_id: str) -> DifferenceCou
         ValueError: It cannot be read.
     """
     return from_file(workspace.state.read_bytes(difference_path(folder, run_id)))
+
+
+def _not_added_up(
+    whole: DifferenceCounts, counts: DifferenceCounts, both: DifferenceCounts, since: str
+) -> Iterator[str]:
+    """What the sum has lost, since the bins of an earlier partition are others.
+
+    Args:
+        whole: The sum of all later partitions.
+        counts: Of the earlier partition.
+        both: The sum of these.
+        since: The first of the later partitions.
+    """
+    lost = [name for name, one in whole.groups.items() if one and both.groups[name] is None]
+    if lost:
+        yield (
+            f"the groups of {', '.join(lost)} are not added up: their bins or values are others "
+            f"from {since} on than before; `--from {since}` compares by them"
+        )
+
+    if whole.joint is not None and both.joint is None:
+        why = "there are none" if counts.joint is None else "they are others"
+        yield (
+            f"rows by both scores are not added up: the bins of {both.score or 'the score'} are "
+            f"those of {since} and later, and before that {why}; `--from {since}` compares by them"
+        )
 
 
 def _why(error: Exception) -> str:
