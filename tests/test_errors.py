@@ -306,7 +306,7 @@ def test_errors_survive_pickling() -> None:
 
 
 def test_secrets_appear_nowhere(lake: Lake) -> None:
-    os.environ["NIGHTSCORE_TEST_CANARY"] = "canary-in-a-coal-mine"
+    os.environ["NIGHTSCORE_TEST_CANARY"] = "whisper-in-a-coal-mine"
     job = lake.job(
         output={
             "uri": f"{lake.root}/p",
@@ -316,9 +316,9 @@ def test_secrets_appear_nowhere(lake: Lake) -> None:
     lake.write(DAY, make_frame(5))
     manifest = lake.run(job)
     assert manifest.error is None
-    assert "canary" not in repr(job) + manifest.model_dump_json()
+    assert "whisper" not in repr(job) + manifest.model_dump_json()
     for path in Path(lake.root).rglob("*"):
-        assert not path.is_file() or b"canary" not in path.read_bytes()
+        assert not path.is_file() or b"whisper" not in path.read_bytes()
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nightscore.arrow.arrays import from_texts
 from nightscore.arrow.murmur3 import murmur3_32
 from nightscore.arrow.row_hashes import BLOCK_ROWS, Column, hash_texts, row_hashes
 from nightscore.arrow.xxh64 import Bytes, Hashes, hash_bytes
@@ -138,7 +139,7 @@ def _flagd_hashes(column: Column, salt: str) -> Hashes:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
 
-    prefix, nothing = (pa.scalar(text, pa.large_string()) for text in (salt, ""))
+    prefix, nothing = from_texts([salt, ""]).cast(pa.large_string())
     parts = [np.empty(0, np.uint64)]
 
     for first in range(0, len(column), BLOCK_ROWS):

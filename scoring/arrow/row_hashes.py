@@ -29,6 +29,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nightscore.arrow.arrays import from_texts
 from nightscore.arrow.xxh64 import Bytes, Hashes, hash_bytes, hash_words
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
@@ -41,7 +42,7 @@ BLOCK_ROWS = 16_384
 """Rows hashed at once: intermediate results stay in the processor's cache."""
 BLOCK_BYTES = 1 << 18
 NANOSECONDS = 1_000
-_NOTHING, _MINUS, _POINT = (pa.scalar(text, pa.large_string()) for text in ("", "-", "."))
+_NOTHING, _MINUS, _POINT = from_texts(["", "-", "."]).cast(pa.large_string())
 NANOSECOND_FACTOR = np.uint64(0x165667B19E3779F9)
 
 

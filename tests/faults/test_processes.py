@@ -216,7 +216,7 @@ def test_memory_is_short(
 def test_a_batch_that_does_not_fit_is_halved(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
 
-    def short_of_memory(task: ShardTask) -> str:
+    def short_of_memory(task: ShardTask, now: object) -> str:
         tried.append(task.batch_rows)
         if task.batch_rows > room:
             raise MemoryError("no room")
@@ -224,7 +224,7 @@ def test_a_batch_that_does_not_fit_is_halved(lake: Lake, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(shard_scoring, "_score_shard", short_of_memory)
     fields: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(ShardTask))
-    task = ShardTask(**(fields | {"batch_rows": 16_384}))
+    task = ShardTask(**(fields | {"batch_rows": 16_384, "challengers": ()}))
     room = 3_000
     assert shard_scoring.score_shard(task) == "scored"  # type: ignore[comparison-overlap]
     assert tried == [16_384, 8_192, 4_096, 2_048]

@@ -168,6 +168,9 @@ def test_s3_and_postgres_and_a_supervisor_that_is_killed(
         "backfill",
         "score-partition",
         "evaluate",
+        "promote",
+        "demote",
+        "new-version",
     }
     state = stack.state
     assert state is not None

@@ -49,6 +49,7 @@ OF_THE_REPLAY = {
     ),  # of the replayed rows: `replays` has the others'
     "quarantine",  # what is still in it
     *("challengers", "champion_run_id", "champion_model"),  # none scores what comes back
+    "flag",  # arms are those of the base run, whatever a flag says now
 }
 """Fields that are the replay's own."""
 

@@ -50,6 +50,7 @@ OF_THE_ROLLBACK = {
 ONLY_OF_THE_RESTORED_RUN = {
     *("forced", "replays", "libraries", "policy", "predictor", "columns", "gates", "drift"),
     *("estimate", "decision", "sample", "challengers", "champion_run_id", "champion_model"),
+    "flag",
 }
 """Fields that `restores` leads to: a rollback computes, compares and judges nothing."""
 

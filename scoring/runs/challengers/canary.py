@@ -167,6 +167,7 @@ def resolve_recorded(execution: Execution, recorded: CanaryRecord) -> PinnedMode
             uri,
             expected=recorded.digest,
             found=challenger.cached.digest,
+            next_step="log the artifacts again as a version of their own, and compare that one",
         )
 
     return challenger
@@ -235,6 +236,7 @@ def check_limits(limits: Limits, results: Sequence[ChallengerResult]) -> None:
             expected=f"at most {allowed:,} of {counted(n_assigned, 'row')} "
             "(limits.max_quarantined_rows, limits.max_quarantined_share)",
             found=f"{n_refused:,}",
+            next_step="train a version that takes these rows, or raise the limit in the job file",
         )
 
 

@@ -53,7 +53,10 @@ class ReplayArm:
         self._plan = plan
         try:
             if self._execution.job.workers.is_cluster:
-                raise ChallengerError("its workers are on other machines, without its folder.")
+                raise ChallengerError(
+                    "its workers are on other machines, without its folder.",
+                    next_step="replay the partition on one machine (workers.backend: loky)",
+                )
             self._settle(resolve_recorded(self._execution, self._canary))
         except ScoringError as error:
             self.failure = error.what
