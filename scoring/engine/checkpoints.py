@@ -153,8 +153,13 @@ def _read(workspace: Workspace, run_id: str) -> list[Checkpoint]:
     with ThreadPoolExecutor(READ_THREADS) as threads:
         read = list(threads.map(functools.partial(_read_one, workspace), paths))
 
-    checkpoints = [checkpoint for checkpoint in read if checkpoint]
+    checkpoints = [one for one in read if one and not _is_mixed(one.result)]
     return [one for one in checkpoints if one.is_cut_like(checkpoints[0])]
+
+
+def _is_mixed(result: ShardResult) -> bool:
+    """Whether a part has rows of a canary's challenger, which a run that goes on has no more."""
+    return any(one.n_published for one in result.challengers)
 
 
 def _read_one(workspace: Workspace, path: str) -> Checkpoint | None:

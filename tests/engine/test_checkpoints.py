@@ -6,6 +6,9 @@ from pathlib import Path
 
 from nightscore.engine import checkpoints
 from nightscore.engine.shard import ChallengerResult
+from nightscore.inputs.jobfile import parse_job
+from nightscore.ledger.layout import checkpoints_folder
+from nightscore.ledger.workspace import Workspace
 from nightscore.schemas.partition import MIN_SHARD_ROWS
 from tests.runs.conftest import result
 
@@ -44,6 +47,24 @@ def test_a_checkpoint_has_what_the_challengers_did() -> None:
     assert checkpoints._codec.validate_json(content) == checkpoint
     assert checkpoint.result.challengers[0].is_complete
     assert not checkpoint.result.challengers[1].is_complete
+
+
+def test_no_run_goes_on_from_rows_of_a_canary_that_has_ended(tmp_path: Path) -> None:
+    """Its parts are still there if they could not be removed before the run was killed."""
+    job = {"name": "test", "model": "models:/m/1", "registry": "sqlite:///registry.db"}
+    job |= {"input": str(tmp_path / "in"), "output": str(tmp_path / "out"), "keys": ["id"]}
+    workspace = Workspace(parse_job(job))
+    mixed = ChallengerResult(failure="it has raised", n_published=1)
+    alone = ChallengerResult(failure="it has raised")
+
+    for index, challenger in enumerate((mixed, alone)):
+        of_shard = replace(result(index), challengers=(challenger,))
+        file = of_shard.part.file
+        workspace.parts.write_bytes(file.path, bytes(file.size_bytes))
+        content = checkpoints._codec.dump_json(checkpoints.Checkpoint(2, of_shard))
+        workspace.state.write_bytes(f"{checkpoints_folder('killed')}/{index:05d}.json", content)
+
+    assert [one.result.index for one in checkpoints._read(workspace, "killed")] == [1]
 
 
 def test_each_profile_goes_to_a_checkpoint_or_to_the_driver_once() -> None:

@@ -207,8 +207,9 @@ def check_alike(
     problems += assignment_problems(assignment, pa.schema(carried))
 
     if problems:
+        first = problems[0].rstrip(".")
         raise ChallengerError(
-            f"The challenger cannot stand in one table with the job's own model: {problems[0]}.",
+            f"The challenger cannot stand in one table with the job's own model: {first}.",
             expected="the same prediction columns, types and classes, and keys to assign rows by",
             problems=problems[1:],
             next_step="write mode: shadow, which compares models whose outputs differ",
