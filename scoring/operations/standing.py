@@ -28,13 +28,15 @@ class _Pair:
 
     champion: str
     challenger: str
+    model: str
+    """Name of the challenger's registered model: others have versions of the same number."""
 
     def has_scored(self, manifest: Manifest) -> bool:
         return self == _pair_of(manifest)
 
     def was_evaluated(self, record: EvaluationRecord) -> bool:
         champion = record.paired.champion_version if record.paired is not None else None
-        return self == _Pair(champion or "", record.model_version)
+        return self == _Pair(champion or "", record.model_version, record.model_name)
 
 
 def standings(job: ScoringJob) -> list[ComparisonRecord]:
@@ -43,15 +45,18 @@ def standings(job: ScoringJob) -> list[ComparisonRecord]:
     return [decide(job, uri) for uri in uris]
 
 
-def find_comparison(job: ScoringJob, champion: str, challenger: str) -> ComparisonRecord | None:
-    """What compares two versions. None: no challenger of the job is of this version.
+def find_comparison(
+    job: ScoringJob, champion: str, challenger: str, model: str
+) -> ComparisonRecord | None:
+    """What compares two versions of a model. None: no challenger of the job is of this version.
 
     Args:
         job: Of the champion.
         champion: Number of the version that is live.
         challenger: Number of the version that may follow it.
+        model: Name of the registered model. A challenger of another one is no evidence.
     """
-    pair = _Pair(champion, challenger)
+    pair = _Pair(champion, challenger, model)
 
     for own in challenger_jobs(job).values():
         found = _decide(job, Workspace(own), pair)
@@ -144,7 +149,9 @@ def _by_estimates(job: ScoringJob, workspace: Workspace, pair: _Pair) -> Compari
 
 def _pair_of(manifest: Manifest) -> _Pair:
     champion, own = manifest.champion_model, manifest.model
-    return _Pair(champion.version if champion else "", own.version if own else "")
+    if own is None:
+        return _Pair(champion.version if champion else "", "", "")
+    return _Pair(champion.version if champion else "", own.version, own.name)
 
 
 def _published(workspace: Workspace, n_last: int) -> Sequence[Manifest]:

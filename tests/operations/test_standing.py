@@ -176,9 +176,10 @@ def test_nights_decide(bare_lake: Lake, is_better: bool) -> None:
     assert found.mcnemar is not None
     assert {area.name for area in found.areas} > {"roc_auc_difference"}
 
-    assert find_comparison(job, "7", "8") == found
-    assert find_comparison(job, "6", "8") is None, "another version was live"
-    assert find_comparison(job, "7", "9") is None
+    assert find_comparison(job, "7", "8", "m") == found
+    assert find_comparison(job, "6", "8", "m") is None, "another version was live"
+    assert find_comparison(job, "7", "9", "m") is None
+    assert find_comparison(job, "7", "8", "other") is None, "a version 8 of another model"
 
 
 def test_nights_that_are_no_fair_comparison_are_left_out(bare_lake: Lake) -> None:

@@ -55,7 +55,7 @@ def gather_evidence(
 
     comparison = None
     if live is not None:
-        comparison = find_comparison(job, live.version, candidate.version)
+        comparison = find_comparison(job, live.version, candidate.version, candidate.name)
 
     return EvidenceRecord(
         checks=tuple(

@@ -34,7 +34,7 @@ def compare_for(lab: Lab, n_nights: int, difference: float) -> None:
         )
         paired = PairedRecord(champion_version="1", n=400, losses=(sums,))
         day = f"2024-03-{night + 1:02}"
-        recorded(own, day, (0.7, 0.6, 0.8), model_version="2", paired=paired)
+        recorded(own, day, (0.7, 0.6, 0.8), model_name="delay", model_version="2", paired=paired)
 
 
 def test_a_challenger_that_labels_show_to_be_better_needs_no_flag(any_lab: Lab) -> None:
