@@ -72,7 +72,14 @@ def _unused_columns(manifest: Manifest, references: References) -> Iterator[Chan
 
 
 def _row_change(manifest: Manifest, references: References) -> Iterator[Change]:
-    """Many more or fewer rows than on the same weekdays, or else in the partition before."""
+    """Many more or fewer rows than on the same weekdays, or else in the partition before.
+
+    A challenger has the rows of the job's own model, which that one's run judges. In a canary it
+    has a share of them, which says nothing of the data when a shadow or another share was before.
+    """
+    if manifest.champion_run_id is not None:
+        return
+
     if references.weekdays:
         reference, words, others = "weekdays", "on the same weekdays", references.weekdays
     elif references.previous is not None:

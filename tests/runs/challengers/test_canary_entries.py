@@ -167,6 +167,22 @@ def test_a_critical_finding_in_the_challengers_run_stops_the_canary(
     assert entries_of(job)[-1].kind == "started"
 
 
+def test_fewer_rows_than_in_its_shadow_do_not_stop_a_canary(lake: Lake) -> None:
+    for n_days in (-1, 0):
+        lake.write(day(n_days), make_frame(1_200, seed=n_days + 2))
+    release = {"challenger": "models:/hgb_binary@challenger"}
+    shadow = lake.job("models:/hgb_binary@champion", release=release)
+    assert [record.status for record in lake.run(shadow, day(-1)).challengers] == ["published"]
+
+    job = canary_job(lake, share=0.05)
+    manifest = lake.run(job, day(0))
+    assert manifest.canary is not None
+    assert [record.status for record in manifest.challengers] == ["published"]
+    assert "so the canary ends" not in " ".join(manifest.warnings)
+    assert [entry.kind for entry in entries_of(job)] == ["started"]
+    assert lake.run(job, day(1)).canary is not None
+
+
 def test_a_backfill_months_later_has_the_arms_of_each_date(lake: Lake) -> None:
     job = canary_job(lake)
     before = versions_of(lake, job, day(0)) if lake.run(job, day(0)).canary else None
