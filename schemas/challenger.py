@@ -49,7 +49,7 @@ class ChallengerRecord(Stored):
         if self.status == "failed":
             return f"challenger {name} was not published: {why}"
         if self.status == "unfinished":
-            return f"challenger {name} was not published yet when this was written"
+            return f"challenger {name} is not published yet"
 
         if not self.rows_refused_alone:
             return f"challenger {name} scored the same {counted(self.rows, 'row')}"

@@ -421,6 +421,11 @@ class Manifest(VersionedRecord):
         """Fingerprint of the work, whichever arms a canary has. Empty: it has to be done again."""
         return self.canary.champion_fingerprint if self.canary is not None else self.fingerprint
 
+    @property
+    def has_unfinished_challengers(self) -> bool:
+        """Whether it was written before the runs of its challengers ended."""
+        return any(challenger.status == "unfinished" for challenger in self.challengers)
+
 
 StoredRecord = TypeVar("StoredRecord", bound=VersionedRecord)
 

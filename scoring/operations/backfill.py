@@ -73,6 +73,8 @@ class BackfillPlan:
     items: tuple[BackfillItem, ...]
     startup_s: float = 0.0
     """What a process took until its first run began."""
+    notes: tuple[str, ...] = ()
+    """What it does not do, though it may be wanted."""
 
     @property
     def to_score(self) -> tuple[BackfillItem, ...]:
@@ -401,14 +403,31 @@ def plan_backfill(
     items = []
     for item in plan.items:
         items.append(replace(item, model=models[uris[item.value]].version.uri))
+
+    notes = _challenger_notes(job, plan, statuses)
     if not plan.to_score:
-        return BackfillPlan(tuple(items))
+        return BackfillPlan(tuple(items), notes=notes)
 
     others: list[str | None] = []
     if not is_of_all:
         others = listed.newest_besides({*parsed.values()}, NEIGHBOURS)
     experience = _learn(workspace, history, others)
-    return _with_estimates(job, inputs, BackfillPlan(tuple(items)), experience)
+    return _with_estimates(job, inputs, BackfillPlan(tuple(items), notes=notes), experience)
+
+
+def _challenger_notes(
+    job: ScoringJob, plan: BackfillPlan, statuses: Mapping[str, PartitionStatus]
+) -> tuple[str, ...]:
+    """Which published partitions a challenger lacks, of those that are not scored again."""
+    kept = sorted(item.value for item in plan.items if item.action == "skip")
+    published = [value for value in kept if statuses[value].run_id is not None]
+
+    if job.release is None or not job.release.challenger or not published:
+        return ()
+
+    from nightscore.operations.challengers import missing_results  # with the engine
+
+    return tuple(missing_results(job, [parse_value(value) for value in published]))
 
 
 def _learn(workspace: Workspace, history: JobHistory, others: Sequence[str | None]) -> Experience:
@@ -439,7 +458,7 @@ def _with_estimates(
             item = replace(item, n_rows=n_rows_of_item, estimated_s=estimated_s)
         items.append(item)
 
-    return BackfillPlan(tuple(items), experience.startup_s())
+    return replace(plan, items=tuple(items), startup_s=experience.startup_s())
 
 
 def values_to_score(

@@ -1,6 +1,6 @@
 """What a job's challengers would do in a run, and what is wrong with them. Nothing is written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from nightscore.engine.model_facts import learn_facts
@@ -8,6 +8,7 @@ from nightscore.engine.planning.plan import Beside, agree_on_columns
 from nightscore.engine.planning.predictor_choice import choose_predictor
 from nightscore.engine.pool import Pool
 from nightscore.errors import ScoringError
+from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
@@ -17,7 +18,11 @@ from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model_uri import named_model
-from nightscore.schemas.partition import Partition
+from nightscore.schemas.partition import Partition, show_value
+from nightscore.schemas.text import counted
+
+MAX_NAMED = 3
+"""Partitions that a note names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +86,13 @@ def _expect(
         contract = agree_on_columns(job, facts, partition, pool)
         schema = beside_champion(contract, champion.predictions).output_schema()
 
-        publisher = open_publisher(Workspace(job))
+        workspace = Workspace(job)
+        publisher = open_publisher(workspace)
         publisher.check()
-        fits = publisher.check_fits(schema, partition.value)
+        fits = (
+            *publisher.check_fits(schema, partition.value),
+            *_last_failure(workspace, partition.value),
+        )
     except ScoringError as error:
         problem = "; ".join([error.what, *error.problems])
         return ExpectedChallenger(label=label, model=name, problem=problem)
@@ -94,6 +103,52 @@ def _expect(
         model=name,
         notes=(*_notes(job, model, contract, champion), *fits),
         beside=Beside(predictor, contract),
+    )
+
+
+def missing_results(job: ScoringJob, published: Collection[str | None]) -> list[str]:
+    """Of which partitions challengers have no results: a note for each challenger that lacks some.
+
+    Args:
+        job: With its challengers.
+        published: Partitions of which readers see results of the job, in their order.
+    """
+    notes = []
+    for own in challenger_jobs(job).values():
+        try:
+            live = open_publisher(Workspace(own)).all_live(set(published))
+        except ScoringError as error:
+            notes.append(f"what {own.name} has scored is not known: {error.what}")
+            continue
+
+        missing = [show_value(value) for value in published if value not in live]
+        if missing:
+            notes.append(_lacks(own, missing))
+
+    return notes
+
+
+def _lacks(own: ScoringJob, missing: Sequence[str]) -> str:
+    named = ", ".join(missing[:MAX_NAMED]) + (", ..." if len(missing) > MAX_NAMED else "")
+    return (
+        f"{own.name} has no results of {counted(len(missing), 'published partition')} ({named}): "
+        "they were scored without it, or its run failed; `--mode all` scores a range by both, and "
+        f"`{own.command('runs')}` lists its runs"
+    )
+
+
+def _last_failure(workspace: Workspace, value: str | None) -> Iterator[str]:
+    """Why the challenger's newest run of a partition was not published, if it was not."""
+    history = PartitionHistory(workspace, value)
+    newest = next(iter(history.reconciled(open_publisher(workspace).live(value))), None)
+    if newest is None or newest.status != "failed" or newest.error is None:
+        return
+
+    job, shown = workspace.job, show_value(value)
+    champion = job.champion or job
+    yield (
+        f"its last run of {shown} was not published: {newest.error.what or newest.error.message}; "
+        f"`{champion.command('run', shown, '--force')}` scores the partition by both again"
     )
 
 

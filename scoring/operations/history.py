@@ -62,7 +62,7 @@ def newest_runs(
 
 def _as_ended(workspace: Workspace, stored: Sequence[Manifest]) -> list[Manifest]:
     state = workspace.state
-    manifests = mark_dead_runs(state, stored)
+    manifests = _with_ended_challengers(workspace, mark_dead_runs(state, stored))
     if not any(has_died(manifest) or manifest.status == "held" for manifest in manifests):
         return manifests
 
@@ -73,3 +73,13 @@ def _as_ended(workspace: Workspace, stored: Sequence[Manifest]) -> list[Manifest
         reconciled.append(reconcile_with_live(state, manifest, live_results))
 
     return reconciled
+
+
+def _with_ended_challengers(workspace: Workspace, manifests: Sequence[Manifest]) -> list[Manifest]:
+    """The runs; challengers of which they do not know the end are as their own runs have ended."""
+    if not any(manifest.has_unfinished_challengers for manifest in manifests):
+        return [*manifests]
+
+    from nightscore.runs.challengers.ended_runs import with_ended_challengers
+
+    return [with_ended_challengers(workspace, manifest) for manifest in manifests]

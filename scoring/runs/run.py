@@ -114,9 +114,20 @@ def _score_and_publish(
     state = look_up_partition(execution, model)
     earlier_answer = None if force else find_earlier_answer(execution, state)
     if earlier_answer is not None:
+        earlier_answer = _with_ended_challengers(execution, earlier_answer)
         return with_baseline_note(execution, model, earlier_answer)
 
     return _score(execution, model, state, turn)
+
+
+def _with_ended_challengers(execution: Execution, answer: Manifest) -> Manifest:
+    """The earlier run, also with the end of challengers whose process has died since."""
+    if not answer.has_unfinished_challengers:
+        return answer
+
+    from nightscore.runs.challengers.ended_runs import complete_challengers
+
+    return complete_challengers(execution.workspace, answer)
 
 
 def _score(execution: Execution, model: PinnedModel, state: PartitionState, turn: Turn) -> Manifest:

@@ -130,6 +130,19 @@ def test_commands_that_look_take_a_challenger(shadowed: Lab, tmp_path: Path) -> 
         assert done.exit_code == 0, (words, done.output)
 
 
+def test_runs_name_challengers_that_were_not_published(lab: Lab, tmp_path: Path) -> None:
+    uris = [f"models:/delay/{version}" for version in (2, 9, 10, 11, 12)]
+    lab.changes = {"release": {"challenger": uris}}
+    for _ in range(2):
+        lab.lake.run(lab.job, DAY, force=True)
+
+    printed = " ".join(call(lab, tmp_path, "runs", "JOB").output.split())
+
+    assert f"{DAY}: challenger models:/delay/9 did not score: The model delay has no" in printed
+    assert "version 2 " not in printed
+    assert "1 more challenger not published; --json has the reasons." in printed
+
+
 @pytest.mark.parametrize(
     "words",
     [

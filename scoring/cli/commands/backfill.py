@@ -75,7 +75,7 @@ def backfill(
     if as_json:
         items = [as_row(item) for item in plan.items]
         runs = [json.loads(manifest.model_dump_json()) for manifest in manifests]
-        print_json({"plan": items, "runs": runs})
+        print_json({"plan": items, "notes": plan.notes, "runs": runs})
     elif not dry_run:
         again = _same_call(spec, start, end, order, model, max_partitions, cache_dir)
         _print_outcome(spec, manifests, again)
@@ -88,8 +88,8 @@ def _print_plan(spec: ScoringJob, plan: BackfillPlan) -> None:
     columns = ("partition", "action", "rows", "bytes", "model", "why")
     print_table(f"Backfill of {spec.name}", columns, rows)
 
-    for warning in missing_guarantees(spec):
-        out.print(warning)
+    for note in (*missing_guarantees(spec), *plan.notes):
+        out.print(note)
 
     if not plan.to_score:
         out.print(f"None of {counted(len(plan.items), 'partition')} is to be scored.")

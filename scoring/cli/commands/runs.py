@@ -1,6 +1,7 @@
 """`nightscore runs`. It needs neither Arrow nor drift, which `history` does."""
 
 import json
+from collections.abc import Sequence
 
 from nightscore.cli.resolve import load_any, read_value
 from nightscore.cli.show import counted, out, print_json, print_table
@@ -20,6 +21,9 @@ RUN_COLUMNS = (
     "seconds",
     "error",
 )
+
+MAX_NOTES = 3
+"""Challengers that were not published."""
 
 
 def runs(job: str, partition: str | None, limit: int, as_json: bool) -> None:
@@ -41,11 +45,31 @@ def runs(job: str, partition: str | None, limit: int, as_json: bool) -> None:
 
     rows = [_run_row(manifest) for manifest in page.manifests]
     print_table(f"Runs of {spec.name}", RUN_COLUMNS, rows)
+    _print_challengers(page.manifests)
 
     if limit and page.n_runs > limit:
         every = spec.command("runs", *([partition] if partition else []), "--limit", "0")
         shown = f"the newest {len(rows):,} of {counted(page.n_runs, 'run')}"
         out.print(f"These are {shown}; `{every}` lists all.")
+
+
+def _print_challengers(manifests: Sequence[Manifest]) -> None:
+    """Print which challengers were not published with the newest run of a partition."""
+    newest: dict[str | None, Manifest] = {}
+    for manifest in manifests:
+        newest.setdefault(manifest.partition, manifest)
+
+    notes = []
+    for manifest in newest.values():
+        for challenger in manifest.challengers:
+            if challenger.status != "published":
+                notes.append(f"{show_value(manifest.partition)}: {challenger.text}")
+
+    for note in notes[:MAX_NOTES]:
+        out.print(note)
+    if len(notes) > MAX_NOTES:
+        n_more = counted(len(notes) - MAX_NOTES, "more challenger")
+        out.print(f"{n_more} not published; --json has the reasons.")
 
 
 def _run_row(manifest: Manifest) -> dict[str, str]:
