@@ -149,6 +149,9 @@ class DifferenceRecord(Stored):
     classes: ClassesRecord | None = None
     """Null: there are no classes."""
     ranks: RankRecord | None = None
+    n_sampled: int | None = None
+    """Rows that were looked at for the groups. Fewer than were compared: they are a sample. Null:
+    an older version did not store it."""
     top: tuple[TopRecord, ...] = ()
     where: GroupRecord | None = None
     """Where they differ most. Null: no column tells."""

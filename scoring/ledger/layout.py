@@ -17,6 +17,7 @@
         comparisons/ds=2026-11-24/<run_id>.json     the newest comparison, if it is a later one
         comparisons/ds=2026-11-24/<run_id>.parquet  its statistics
         differences/ds=2026-11-24/<run_id>.json.gz  counts of a challenger's differences
+        differences/ds=2026-11-24/<run_id>.parquet  the same as figures, for people
         evaluations/ds=2026-11-24/<run_id>-<n>-<digest>.json     predictions against labels
         evaluations/ds=2026-11-24/<run_id>-<n>-<digest>.parquet  scores and labels, without keys
         performance/ds=2026-11-24/<run_id>-<n>-<digest>.parquet  the metrics, for people
@@ -118,6 +119,11 @@ def drift_path(folder: str, run_id: str) -> str:
 def difference_path(folder: str, run_id: str) -> str:
     """How a challenger's predictions differ from its champion's: counts that can be added up."""
     return f"differences/{folder}/{run_id}.json.gz"
+
+
+def difference_table_path(folder: str, run_id: str) -> str:
+    """The same summed up, as a table."""
+    return f"differences/{folder}/{run_id}.parquet"
 
 
 def comparison_path(folder: str, run_id: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from nightscore.monitoring.differences.wording import (
     describe_difference,
+    describe_sample,
     show_group,
     show_key,
     show_part,
@@ -75,6 +76,8 @@ class DifferenceSection:
     sentences: list[str]
     plots: list[Plot] = field(default_factory=list)
     groups: list[GroupRow] = field(default_factory=list)
+    sample: str = ""
+    """Which rows the groups are of. Empty: of all."""
     keys: list[KeyRow] = field(default_factory=list)
     days: list[DayRow] = field(default_factory=list)
     """The most different ones first."""
@@ -119,6 +122,7 @@ def draw_difference(
         sentences=describe_difference(found),
         plots=plots,
         groups=list(map(_group_row, found.groups)),
+        sample=describe_sample(found),
         keys=list(map(_key_row, found.keys)),
         days=list(map(_day_row, days)) if len(days) >= LEAST_DAYS else [],
         notes=list(notes),
@@ -162,7 +166,7 @@ def _plots(title: str, found: DifferenceRecord, counts: DifferenceCounts) -> lis
             Plot(
                 "Where they differ",
                 f"The mean size of the difference by {widest.column}. The dashed line is the mean "
-                "of all rows.",
+                f"of all rows. {describe_sample(found)}".rstrip(),
                 bars_svg(bars, found.delta.mean_absolute, f"groups-{name}"),
                 f"Largest where {widest.column} is {widest.label}: {widest.mean_absolute:.3g}",
             )

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import yaml
 
 from nightscore.cli.app import build_app
 from nightscore.errors import InvalidJobError, PartitionNotFoundError
 from nightscore.flows.ui.difference_page import difference_markdown
-from nightscore.ledger.layout import difference_path
+from nightscore.ledger.layout import difference_path, difference_table_path
 from nightscore.ledger.workspace import Workspace
+from nightscore.monitoring.differences.difference_table import SCHEMA
 from nightscore.monitoring.differences.wording import describe_difference, show_key
 from nightscore.operations.clean import clean
 from nightscore.operations.compare_page import read_compare_page
@@ -139,19 +141,41 @@ def test_bins_that_have_changed_are_said_not_to_be_added_up(compared: Lab) -> No
     assert since.notes == ()
 
 
+def test_the_tables_of_all_runs_give_the_series_of_each_figure(compared: Lab) -> None:
+    (found,) = compare_versions(compared.job, None, ALL)
+    challengers = f"{compared.job.output.uri}.challengers"
+    table = pl.read_parquet(f"{challengers}/*.nightscore/differences/**/*.parquet")
+    assert table.columns == SCHEMA.names
+
+    means = table.filter(metric="mean", column="").sort("partition")
+    expected = {one.partition: one.difference.delta for one in found.partitions}
+    assert means["partition"].to_list() == list(DAYS)
+    assert means["value"].to_list() == [
+        delta.mean for _, delta in sorted(expected.items()) if delta
+    ]
+    assert means["n"].to_list() == [4, 4]
+    versions = means.select("challenger", "champion_version", "challenger_version")
+    assert versions.unique().rows() == [("2", "1", "2")]
+
+    live = pl.read_parquet(f"{challengers}/2/**/*.parquet")
+    assert set(means["run_id"]) == set(live["run_id"])
+
+
 def test_clean_keeps_the_counts_of_published_runs(compared: Lab) -> None:
     own = challenger_jobs(compared.job)["2"]
     state = Workspace(own).state
     kept = [entry.path for entry in state.list_files("differences")]
-    assert len(kept) == len(DAYS)
+    assert len(kept) == 2 * len(DAYS), "counts and tables"
 
-    lost = difference_path("ds=2024-02-28", "0193a000-0000-7000-8000-000000000000")
-    state.write_bytes(lost, b"of a run without a record")
+    run = ("ds=2024-02-28", "0193a000-0000-7000-8000-000000000000")
+    lost = [difference_path(*run), difference_table_path(*run)]
+    for path in lost:
+        state.write_bytes(path, b"of a run without a record")
     later = datetime.now(UTC) + timedelta(days=2)
     removed = clean(own, later, timedelta(days=1), delete=True)
 
     assert sorted(entry.path for entry in state.list_files("differences")) == sorted(kept)
-    assert lost in str(removed)
+    assert all(path in str(removed) for path in lost)
 
 
 def test_a_job_without_a_challenger_says_what_to_do(lab: Lab) -> None:

@@ -38,6 +38,14 @@ def test_the_page_says_and_draws_where_classifiers_differ() -> None:
     assert not re.search(r"#0[1-4]0[1-4]0[1-4]", page), "colours are the page's, light and dark"
 
 
+def test_groups_of_a_sample_are_said_to_be_of_one() -> None:
+    counts = count_rows(make_rows(2_000, seed=0), binary_spec(sample_bits=1))
+    section = draw_difference("Challenger 8", summarise_difference(counts), counts)
+    page = difference_page("Challengers", [section])
+    assert section.sample.startswith("This is a sample: ")
+    assert page.count(section.sample) == 2, "below the picture, and above the table"
+
+
 def test_what_was_not_compared_is_said() -> None:
     section = draw_difference("Challenger 8", None, None, notes=["no run is published"])
     page = difference_page("Challengers", [section])

@@ -1,7 +1,6 @@
 """`nightscore compare`."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from nightscore.cli.show import err, out, print_json, print_table, show_count
 from nightscore.cli.standing_text import show_standing
 from nightscore.monitoring.differences.wording import (
     describe_difference,
+    describe_sample,
     show_group,
     show_key,
     show_part,
@@ -21,7 +21,7 @@ from nightscore.operations.compare_versions import (
 )
 from nightscore.operations.standing import decide
 from nightscore.schemas.comparison import ComparisonRecord
-from nightscore.schemas.difference import DifferenceRecord, GroupRecord
+from nightscore.schemas.difference import DifferenceRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import show_value
 
@@ -98,7 +98,7 @@ def _print(found: VersionDifference) -> None:
             out.print(f"- {sentence}")
 
         _print_partitions(found)
-        _print_groups(difference.groups)
+        _print_groups(difference)
         _print_keys(difference)
 
     for note in found.notes:
@@ -127,9 +127,9 @@ def _print_partitions(found: VersionDifference) -> None:
     print_table("The partitions that differ most", columns, rows)
 
 
-def _print_groups(groups: Iterable[GroupRecord]) -> None:
+def _print_groups(difference: DifferenceRecord) -> None:
     rows = []
-    for group in groups:
+    for group in difference.groups:
         ratio = group.ratio
         rows.append(
             {
@@ -142,7 +142,8 @@ def _print_groups(groups: Iterable[GroupRecord]) -> None:
         )
 
     if rows:
-        print_table("Where they differ most", tuple(rows[0]), rows[:MOST_ROWS])
+        title = f"Where they differ most. {describe_sample(difference)}".rstrip()
+        print_table(title, tuple(rows[0]), rows[:MOST_ROWS])
 
 
 def _print_keys(difference: DifferenceRecord) -> None:

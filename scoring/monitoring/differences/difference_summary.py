@@ -1,6 +1,7 @@
 """Counts of differences, summed up for a manifest and for people."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from nightscore.profiles.differences.delta_codes import RELATIVE_ERROR, middles
 from nightscore.profiles.differences.difference_counts import DifferenceCounts
 from nightscore.profiles.differences.exact_sums import to_fraction
 from nightscore.profiles.differences.extreme_rows import N_TOP
+from nightscore.profiles.differences.group_counts import GroupCounts
 from nightscore.schemas.difference import (
     ClassChangeRecord,
     ClassesRecord,
@@ -54,6 +56,7 @@ def summarise_difference(counts: DifferenceCounts) -> DifferenceRecord:
         flips=_flips(counts),
         classes=_classes(counts),
         ranks=_ranks(counts) if has_scores else None,
+        n_sampled=_n_sampled(counts, groups),
         top=_top(counts),
         where=where,
         groups=worst,
@@ -62,6 +65,12 @@ def summarise_difference(counts: DifferenceCounts) -> DifferenceRecord:
         champion_cpu_s=counts.champion_cpu_us / 1e6 if counts.champion_cpu_us else None,
         challenger_cpu_s=counts.challenger_cpu_us / 1e6 if counts.challenger_cpu_us else None,
     )
+
+
+def _n_sampled(counts: DifferenceCounts, groups: Sequence[GroupCounts]) -> int | None:
+    """Rows that were looked at. Older counts without joint counts know it by their groups only."""
+    of_groups = (sum(one.sampled) for one in groups)
+    return max(counts.n_sampled, *of_groups, 0) or None
 
 
 def ordered_deltas(counts: DifferenceCounts) -> tuple[Floats, Counts]:

@@ -1,8 +1,9 @@
 """Where predictions differ most: the segment or part of a feature that stands out."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from nightscore.profiles.differences.exact_sums import to_fraction
 from nightscore.profiles.differences.group_counts import GroupColumn, GroupCounts
@@ -18,6 +19,10 @@ LEAST_Z = 4.0
 """Standard errors between the means, at least, of what a sentence names: there are many groups."""
 MOST_SHARE = 0.5
 """Of the rows, of what a sentence names: where most rows are is not where they differ."""
+
+
+_Stretch = tuple[int, int]
+"""The first group of a part, and the one after its last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,8 @@ def group_records(
     """
     parts: list[_Part] = []
     for one in groups:
-        parts += _parts(one, has_threshold=has_threshold)
+        stretches = chain(_single(one.column), _at_an_end(one.column))
+        parts += _parts(one, stretches, has_threshold=has_threshold)
 
     parts.sort(key=lambda part: -part.gain)
 
@@ -85,8 +91,9 @@ def group_records(
 
 def all_groups(groups: GroupCounts, *, has_threshold: bool) -> tuple[GroupRecord, ...]:
     """Each group of a column that has rows, in the order of its bins or values."""
-    parts = _parts(groups, has_threshold=has_threshold, least_rows=1)
-    return tuple(part.record for part in parts if part.is_group)
+    single = _single(groups.column)
+    parts = _parts(groups, single, has_threshold=has_threshold, least_rows=1)
+    return tuple(part.record for part in parts)
 
 
 def _stands_out(part: _Part) -> bool:
@@ -96,10 +103,14 @@ def _stands_out(part: _Part) -> bool:
 
 
 def _parts(
-    groups: GroupCounts, *, has_threshold: bool, least_rows: int = LEAST_ROWS
+    groups: GroupCounts,
+    stretches: Iterable[_Stretch],
+    *,
+    has_threshold: bool,
+    least_rows: int = LEAST_ROWS,
 ) -> Iterator[_Part]:
     whole = _sums(groups, 0, groups.column.n_groups)
-    for first, end in _stretches(groups.column):
+    for first, end in stretches:
         inside = _sums(groups, first, end)
         if inside.sampled < least_rows or inside.rows == whole.rows:
             continue
@@ -118,11 +129,14 @@ def _parts(
         yield _Part(record, gain if distance > 0 else -gain, z, end - first == 1)
 
 
-def _stretches(column: GroupColumn) -> Iterator[tuple[int, int]]:
-    """First group and end of each part: every group, and of numbers all bins at one end."""
+def _single(column: GroupColumn) -> Iterator[_Stretch]:
+    """Every group by itself."""
     for group in range(column.n_groups):
         yield group, group + 1
 
+
+def _at_an_end(column: GroupColumn) -> Iterator[_Stretch]:
+    """Several bins of numbers at one end."""
     if column.is_numeric:
         n_bins = len(column.edges) + 1
         for edge in range(2, n_bins):
@@ -154,9 +168,7 @@ def _minus(whole: _Sums, part: _Sums) -> _Sums:
     )
 
 
-def _record(
-    column: GroupColumn, stretch: tuple[int, int], inside: _Sums, outside: _Sums
-) -> GroupRecord:
+def _record(column: GroupColumn, stretch: _Stretch, inside: _Sums, outside: _Sums) -> GroupRecord:
     value = above = up_to = None
     first, end = stretch
     n_bins = len(column.edges) + 1

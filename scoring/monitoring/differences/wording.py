@@ -32,7 +32,7 @@ def describe_difference(found: DifferenceRecord) -> list[str]:
         sentences.append(describe_classes(found.classes))
 
     if found.where is not None:
-        sentences.append(describe_where(found.where))
+        sentences.append(describe_where(found.where, is_of_sample(found)))
     if found.delta is not None:
         sentences.append(describe_delta(found.delta, score_name(found)))
 
@@ -81,14 +81,31 @@ def describe_classes(classes: ClassesRecord) -> str:
     )
 
 
-def describe_where(group: GroupRecord) -> str:
+def describe_where(group: GroupRecord, is_of_sample: bool = False) -> str:
     """Where the predictions differ most."""
+    rows = "sampled rows" if is_of_sample else "rows"
     ratio = group.ratio
     size = "they differ only there" if ratio is None else f"{ratio:.1f} times the mean elsewhere"
     return (
         f"They differ most where {show_group(group)}: {size} "
-        f"({show_part(group.share)} of the rows, mean difference {group.mean:+.3g})."
+        f"({show_part(group.share)} of the {rows}, mean difference {group.mean:+.3g})."
     )
+
+
+def is_of_sample(found: DifferenceRecord) -> bool:
+    """Whether the groups are of some of the rows only."""
+    return found.n_sampled is not None and found.n_sampled < found.n - found.n_not_compared
+
+
+def describe_sample(found: DifferenceRecord) -> str:
+    """Which rows the groups are of. Empty: of all."""
+    if found.n_sampled is None:
+        return "Whether this is a sample of the rows is not stored."
+    if not is_of_sample(found):
+        return ""
+
+    n_compared = found.n - found.n_not_compared
+    return f"This is a sample: {found.n_sampled:,} of {counted(n_compared, 'row')}."
 
 
 def show_group(group: GroupRecord) -> str:

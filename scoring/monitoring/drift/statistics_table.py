@@ -3,7 +3,6 @@
 The tables of many runs give the series of a column.
 """
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.arrow.arrays import from_numpy, from_texts, from_values, sparse_numbers
+from nightscore.arrow.long_table import to_parquet
 from nightscore.errors import CorruptFileError, ScoringError
 from nightscore.ledger.layout import state_store
 from nightscore.monitoring.drift import statistic_catalog
@@ -45,8 +45,6 @@ SCHEMA = pa.schema(
         ("status", pa.string()),
     ]
 )
-_TEXTS = [field.name for field in SCHEMA if pa.types.is_string(field.type)]
-"""They repeat; numbers do not."""
 _TEXTS_OF_BLOCKS = ("column", "role", "segment", "reference", "severity", "status")
 """The same for all statistics of a column against one reference."""
 _TESTS = ("noise_floor", "p", "q")
@@ -65,8 +63,6 @@ def statistics_table(
     record: DriftRecord,
 ) -> bytes:
     """One run's rows, as a Parquet file."""
-    import pyarrow.parquet as pq  # what a driver that writes nothing need not import
-
     rows = _Rows(manifest)
 
     for column in profiles:
@@ -83,19 +79,7 @@ def statistics_table(
 
     rows.add(("rows", "rows", ""), NO_REFERENCE, {"rows": float(manifest.counts.rows_in)})
 
-    sink = io.BytesIO()
-    # Zstandard takes twice as long for so few rows, and saves nothing. The file's own schema says
-    # that texts are texts: Arrow's would say how they were repeated here.
-    pq.write_table(
-        rows.table(),
-        sink,
-        compression="snappy",
-        use_dictionary=_TEXTS,
-        write_statistics=False,
-        store_schema=False,
-    )
-
-    return sink.getvalue()
+    return to_parquet(rows.table())
 
 
 def read_table(content: bytes) -> list[dict[str, Any]]:

@@ -3,12 +3,12 @@
 The tables of many evaluations give the series of a metric.
 """
 
-import io
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import pyarrow as pa
 
+from nightscore.arrow.long_table import to_parquet
 from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.performance import MetricRecord
@@ -38,8 +38,6 @@ SCHEMA = pa.schema(
 )
 """`segment` is empty for all rows. `value`, `low` and `high` are null where they are not known;
 `low` and `high` are the ends of the 95 % band. `n` is the number of rows that a metric is of."""
-_TEXTS = [field.name for field in SCHEMA if pa.types.is_string(field.type)]
-"""They repeat; numbers do not."""
 
 
 def metrics_table(record: EvaluationRecord, manifest: Manifest | None) -> bytes:
@@ -49,13 +47,7 @@ def metrics_table(record: EvaluationRecord, manifest: Manifest | None) -> bytes:
         record: The evaluation.
         manifest: Of its run. None: it cannot be read, and its estimates are left out.
     """
-    import pyarrow.parquet as pq  # what only reads records need not import
-
-    table = pa.Table.from_pylist(list(_rows(record, manifest)), SCHEMA)
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="snappy", use_dictionary=_TEXTS, write_statistics=False)
-
-    return sink.getvalue()
+    return to_parquet(pa.Table.from_pylist(list(_rows(record, manifest)), SCHEMA))
 
 
 def _rows(record: EvaluationRecord, manifest: Manifest | None) -> Iterator[dict[str, Any]]:

@@ -327,10 +327,10 @@ class DifferenceCounter:
         challenger = np.concatenate([one.challenger for one in kept])
         weight = 1 << self._spec.sample_bits
 
+        self._counts.n_sampled += len(champion)
         joint = self._counts.joint
         if joint is not None:
             joint.add(champion, challenger, weight)
-            self._counts.n_sampled += len(champion)
 
         threshold, grain = self._spec.threshold, self._spec.grain
         compared = SampledRows.of(champion, challenger, threshold, grain=grain, weight=weight)

@@ -73,7 +73,8 @@ class DifferenceCounts:
     joint: Joint | None = None
     """None: not counted, or of other bins in one part than in another."""
     n_sampled: int = 0
-    """Rows that were looked at for the joint counts."""
+    """Rows that were looked at for the joint counts and the groups. Without joint counts, an older
+    version has stored 0."""
     champion_top: TopRows = field(default_factory=TopRows.empty)
     challenger_top: TopRows = field(default_factory=TopRows.empty)
     most: list[DifferingRow] = field(default_factory=list)

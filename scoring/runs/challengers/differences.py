@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from nightscore.engine.events import logger
 from nightscore.engine.shard import ShardTask
-from nightscore.ledger.layout import difference_path
+from nightscore.ledger.layout import difference_path, difference_table_path
 from nightscore.monitoring.differences.difference_summary import summarise_difference
+from nightscore.monitoring.differences.difference_table import difference_table
 from nightscore.profiles.class_counter import ClassColumns
 from nightscore.profiles.differences.difference_counts import DifferenceCounts
 from nightscore.profiles.differences.difference_spec import (
@@ -107,9 +108,14 @@ def store_difference(challenger: Challenger) -> None:
         counts.champion_cpu_us = round(1e6 * challenger.champion_cpu_s)
         counts.challenger_cpu_us = round(1e6 * sum(one.cpu_s for one in challenger.results))
 
-        path = difference_path(execution.folder, execution.run_id)
-        execution.workspace.state.write_bytes(path, to_file(counts))
-        challenger.difference = summarise_difference(counts)
+        found = summarise_difference(counts)
+        manifest = execution.record.manifest
+        table = difference_table(challenger.label, manifest, found, counts)
+
+        state, place = execution.workspace.state, (execution.folder, execution.run_id)
+        state.write_bytes(difference_table_path(*place), table)
+        state.write_bytes(difference_path(*place), to_file(counts))
+        challenger.difference = found
     except Exception as error:  # noqa: BLE001 (the predictions are right without it)
         note = f"the difference from the champion is not known: {type(error).__name__}: {error}"
         logger.warning("run_id=%s partition=%s %s", execution.run_id, execution.value, note)

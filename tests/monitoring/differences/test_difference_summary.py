@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,6 +9,7 @@ from scipy.stats import spearmanr
 
 from nightscore.monitoring.differences.difference_summary import summarise_difference
 from nightscore.monitoring.differences.rank_correlation import rank_correlation
+from nightscore.monitoring.differences.wording import describe_difference, describe_sample
 from nightscore.schemas.difference import DifferenceRecord
 from tests.profiles.differences.compared import binary_spec, count_rows, make_rows
 
@@ -135,6 +138,23 @@ def test_flips_overlaps_and_keys_are_those_of_the_rows() -> None:
     far = np.argsort(-abs(challenger - champion))[0]
     assert record.keys[0].key["flight"] == f"F{far}"
     assert record.keys[0].champion == champion[far]
+
+
+@pytest.mark.parametrize("has_bins", [True, False])
+def test_groups_of_a_sample_say_of_how_many_rows(has_bins: bool) -> None:
+    whole = binary_spec(sample_bits=2)
+    spec = whole if has_bins else replace(whole, champion_grid=None, challenger_grid=None)
+    record = summarise_difference(count_rows(ROWS, spec))
+
+    assert record.n_sampled == pytest.approx(1_250, abs=2)
+    assert sum(group.n for group in record.groups if group.column == "carrier") <= record.n_sampled
+    assert describe_sample(record) == f"This is a sample: {record.n_sampled:,} of 5,000 rows."
+    assert any("of the sampled rows" in sentence for sentence in describe_difference(record))
+
+    of_all = summarise_difference(count_rows(ROWS, binary_spec()))
+    assert (of_all.n_sampled, describe_sample(of_all)) == (5_000, "")
+    older = record.model_copy(update={"n_sampled": None})
+    assert "not stored" in describe_sample(older)
 
 
 def test_records_survive_json() -> None:
