@@ -56,9 +56,9 @@ class LossComparison(Stored):
 
     name: str
     champion: float
-    """Mean of the days' mean losses."""
+    """Mean of the days' mean losses. Days of few rows weigh less."""
     difference: float
-    """Mean of the days' differences. Negative: the challenger loses less."""
+    """The same mean of the days' differences. Negative: the challenger loses less."""
     low: float | None = None
     """Lower end of the confidence sequence. Null: not known yet."""
     high: float | None = None
@@ -75,6 +75,9 @@ class ComparisonRecord(Stored):
     """What the verdict is from."""
     nights: int = 0
     """Days that count."""
+    n_challengers: int = 1
+    """Of the job. All of them together are wrongly called better as seldom as one may be. 1 also in
+    records from before this was stored, when each challenger was taken alone."""
     first: str = ""
     """The first of them."""
     last: str = ""

@@ -106,7 +106,8 @@ def _decide(job: ScoringJob, workspace: Workspace, pair: _Pair) -> ComparisonRec
     pairs = [(_day(job, one.partition), one.paired) for one in complete if one.paired is not None]
 
     nights = group_by_day(pairs)
-    found = compare_nights(pair.champion, pair.challenger, nights)
+    n_challengers = max(len(challenger_jobs(job)), 1)
+    found = compare_nights(pair.champion, pair.challenger, nights, n_challengers)
 
     left_out = _left_out(len(records) - len(of_pair), len(of_pair) - len(complete))
     notes = (*found.notes, *left_out)

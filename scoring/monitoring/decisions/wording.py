@@ -40,6 +40,9 @@ def describe_details(found: ComparisonRecord) -> Iterator[str]:
     for loss in found.losses:
         yield describe_loss(loss)
 
+    if found.by == "labels" and found.n_challengers > 1:
+        yield f"one of {found.n_challengers} challengers: its interval is wider than of one alone"
+
     if found.mcnemar is not None:
         yield (
             f"only the challenger right: {found.only_challenger_right:,} rows; only the champion: "

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy import optimize, special, stats
 
 from nightscore.monitoring.decisions.confidence_sequence import is_refused, log_evidence
 from nightscore.monitoring.decisions.nights import Night
-from nightscore.monitoring.decisions.verdict import compare_nights, nights_to_decide
+from nightscore.monitoring.decisions.verdict import Series, compare_nights, nights_to_decide
 from nightscore.monitoring.decisions.wording import describe_details, describe_standing
+from nightscore.profiles.bins import Floats
 from nightscore.schemas.comparison import LossSums, PairedRecord
 
 
@@ -18,6 +20,11 @@ def nights_of(differences: list[float], n: int = 500) -> list[Night]:
         pairs = PairedRecord(n=n, losses=(sums,), only_champion_right=2, only_challenger_right=3)
         nights.append(Night(f"2026-03-{number + 1:02}", pairs))
     return nights
+
+
+def series_of(days: Floats) -> Series:
+    """Nights with as many rows each, which explain nothing."""
+    return Series(days=days, variances=np.zeros(len(days)), rows=np.full(len(days), 500.0))
 
 
 def _around(mean: float, n_nights: int, spread: float = 0.01) -> list[float]:
@@ -74,8 +81,7 @@ def test_without_nights_nothing_is_known() -> None:
 
 def test_forecasts_fall_as_nights_come() -> None:
     days = np.array(_around(-0.01, 40))
-    none = np.zeros(40)
-    forecasts = [nights_to_decide(days[:n], none[:n]) for n in (10, 20, 30)]
+    forecasts = [nights_to_decide(series_of(days[:n])) for n in (10, 20, 30)]
 
     told = [n for n in forecasts if n is not None]
     assert len(told) == 3
@@ -84,8 +90,8 @@ def test_forecasts_fall_as_nights_come() -> None:
 
 def test_some_forecasts_are_none() -> None:
     few, many = np.array([0.1, 0.2]), np.array([0.1, -0.1] * 10)
-    assert nights_to_decide(few, few * 0) is None
-    assert nights_to_decide(many, many * 0) is None
+    assert nights_to_decide(series_of(few)) is None
+    assert nights_to_decide(series_of(many)) is None
 
     two_nights = describe_standing(compare_nights("7", "8", nights_of([*few])))
     assert two_nights.endswith("undecided after 2 nights, too few for a forecast")
@@ -105,6 +111,19 @@ def test_details_name_what_decides_and_what_does_not() -> None:
     )
 
 
+def test_one_of_several_challengers_needs_more() -> None:
+    nights = nights_of(_around(-0.012, 12))
+    alone, among = (compare_nights("7", "8", nights, n) for n in (1, 3))
+    assert (alone.n_challengers, among.n_challengers) == (1, 3)
+
+    bounds = [one.losses[0].high or 0.0 for one in (alone, among)]
+    assert bounds[0] < bounds[1]
+    assert "one of 3 challengers: its interval is wider than of one alone" in [
+        *describe_details(among)
+    ]
+    assert not any("challengers" in line for line in describe_details(alone))
+
+
 def test_the_verdict_is_what_the_simulation_counts() -> None:
     """`better` exactly where the evidence refuses 0, and the mean is below it."""
     rng = np.random.default_rng(8)
@@ -120,3 +139,50 @@ def test_the_verdict_is_what_the_simulation_counts() -> None:
         verdicts.add(found.verdict)
 
     assert verdicts >= {"better", "undecided"}
+
+
+def test_the_numbers_of_unequal_nights_by_other_means() -> None:
+    """The interval's ends, by densities of a multivariate t-distribution and a root finder."""
+    differences = [-0.021, -0.034, -0.012, -0.05, 0.02, -0.027, -0.018, -0.04, -0.029, -0.011]
+    rows = [3_000, 2_800, 3_100, 2_900, 151, 3_000, 400, 3_200, 2_700, 3_000]
+    nights = []
+    for place, (difference, n) in enumerate(zip(differences, rows, strict=True)):
+        sums = LossSums(
+            name="log_loss", n=n, champion=0.4 + place / 100, difference=difference, variance=0.3
+        )
+        nights.append(Night(f"2026-03-{place + 1:02}", PairedRecord(n=n, losses=(sums,))))
+
+    found = compare_nights("7", "8", nights).losses[0]
+
+    # Rows of the first seven nights make a usual one.
+    x, n, usual = np.array(differences), np.array(rows), stats.hmean(rows[:7])
+    apart = np.abs(np.subtract.outer(np.arange(10), np.arange(10)))
+
+    def covariance(phi: float, share: float) -> np.ndarray:
+        return (1 - share) * phi**apart + share * np.diag(usual / n)
+
+    def density(days: np.ndarray, of_days: np.ndarray) -> float:
+        distribution = stats.multivariate_t(np.zeros(10), of_days, df=1e-12)
+        return float(distribution.logpdf(days))
+
+    def excess(mean: float) -> float:
+        days = x - mean
+        null = [density(days, covariance(phi, q)) for q in (0, 0.5) for phi in np.arange(9) * 0.09]
+        null.append(density(days, covariance(0, 1)))
+
+        pairs = ((0.5, 0), (0, 0.5), (0, 1))
+        others = [density(days, covariance(*pair) + s**2) for pair in pairs for s in (0.5, 2)]
+        of_days = special.logsumexp(others) - np.log(6) - max(null)
+
+        variances = 0.3 * n**2 / (n - 1)
+        prior = variances[:7].sum()
+        both = variances.sum() + prior
+        sum_of_rows = stats.norm.logpdf((n * days).sum(), scale=np.sqrt(both))
+        of_rows = sum_of_rows - stats.norm.logpdf((n * days).sum(), scale=np.sqrt(both - prior))
+        return float(min(of_days, of_rows) - np.log(10))
+
+    weights = 1 / (1 + usual / n)
+    assert found.difference == pytest.approx(np.average(x, weights=weights))
+    assert found.champion == pytest.approx(np.average(0.4 + np.arange(10) / 100, weights=weights))
+    assert found.low == pytest.approx(optimize.brentq(excess, -0.5, found.difference), rel=1e-4)
+    assert found.high == pytest.approx(optimize.brentq(excess, found.difference, 0.5), rel=1e-4)
