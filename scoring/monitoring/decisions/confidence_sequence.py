@@ -152,7 +152,7 @@ def _of_days(days: Floats, models: DayModels) -> Floats:
             scale = model.log_scale - np.log1p(prior * information) / 2
             with_mean.append(scale - looks / 2 * rest)
 
-    best_without = np.full(days.shape, -np.inf)
+    best_without: Floats = np.full(days.shape, -np.inf)
     for model in models.all:
         _, squares = _whiten(days, model)
         without = model.log_scale - looks / 2 * np.log(squares)
@@ -160,8 +160,9 @@ def _of_days(days: Floats, models: DayModels) -> Floats:
 
     ways = np.stack(with_mean)
     greatest = ways.max(axis=0)
-    mixture: Floats = greatest + np.log(np.exp(ways - greatest).mean(axis=0))
-    return mixture - best_without
+    mixture = greatest + np.log(np.exp(ways - greatest).mean(axis=0))
+    evidence: Floats = mixture - best_without
+    return evidence
 
 
 def _whiten(days: Floats, model: DayModel) -> tuple[Floats, Floats]:
