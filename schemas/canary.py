@@ -42,12 +42,17 @@ class CanaryRecord(Stored):
         by = list(self.by)
         return [self.name, self.version, self.digest, self.share, self.salt, by, self.hash]
 
+    @property
+    def arm(self) -> str:
+        """Which keys are the challenger's, in one clause."""
+        return (
+            f"version {self.version} scored {100 * self.share:.4g} % of the keys "
+            f"(by {', '.join(self.by)}, salt {self.salt})"
+        )
+
     def __str__(self) -> str:
         """Which rows are the challenger's, in one clause."""
-        text = (
-            f"version {self.version} scored {100 * self.share:.4g} % of the keys "
-            f"(by {', '.join(self.by)}, salt {self.salt}), {self.rows:,} rows"
-        )
+        text = f"{self.arm}, {self.rows:,} rows"
         if self.rows_refused_alone:
             text += f"; {self.rows_refused_alone:,} rows that it refused are of the job's own model"
         return f"{text}; model_version says which"

@@ -1,6 +1,6 @@
 """The arguments and options that commands share. A thing has one name in all of them."""
 
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +41,29 @@ Registry = Annotated[
     str | None,
     typer.Option(metavar="URI", help="MLflow tracking URI. The default is that of a job file."),
 ]
+
+
+def read_moment(text: str) -> datetime:
+    """A time in UTC, as somebody writes it; a date alone means its end.
+
+    Raises:
+        BadParameter: It is none.
+    """
+    try:
+        return datetime.combine(date.fromisoformat(text), time.max, UTC)
+    except ValueError:
+        pass  # it is no date alone
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"'{text}' is no time; write it as 2026-11-24 or 2026-11-24T12:00:00, which is UTC, or "
+            "2026-11-24T12:00:00+01:00"
+        ) from None
+
+    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 CacheDir = Annotated[

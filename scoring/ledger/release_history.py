@@ -24,19 +24,22 @@ class LiveVersion:
 def version_at(releases: Sequence[Release], moment: datetime) -> LiveVersion | None:
     """The version that was live at a time. None: it is before the log's first entry.
 
+    Entries are in the order of the log, which is certain. Their times are of several hosts, whose
+    clocks may differ: the last one that is not after the time counts.
+
     Args:
         releases: The log, oldest first.
         moment: In UTC.
     """
     effective = [release for release in releases if release.is_effective]
-    n_before = sum(release.effective_at <= moment for release in effective)
+    before = [n for n, release in enumerate(effective, 1) if release.effective_at <= moment]
 
-    if n_before == 0:
+    if not before:
         return None
 
-    since = effective[n_before - 1]
+    since = effective[before[-1] - 1]
     found = LiveVersion(version=since.entry.after.version, since=since)
-    following = effective[n_before : n_before + 1]
+    following = effective[before[-1] : before[-1] + 1]
 
     if not following or following[0].entry.kind != "moved":
         return found

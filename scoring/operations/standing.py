@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nightscore.ledger.evaluation_files import newest_evaluations
-from nightscore.ledger.timeline import Timeline
+from nightscore.ledger.timeline import Timeline, latest_publications, recorded_values
 from nightscore.ledger.workspace import Workspace
 from nightscore.monitoring.decisions.nights import group_by_day
 from nightscore.monitoring.decisions.verdict import compare_nights
@@ -84,9 +84,9 @@ def decide(job: ScoringJob, challenger: str) -> ComparisonRecord:
     """
     workspace = Workspace(challenger_job(job, challenger))
 
-    published = _published(workspace, 1)
+    newest = _newest_published(workspace)
 
-    if not published:
+    if newest is None:
         return ComparisonRecord(
             champion=label_of(job.model),
             challenger=label_of(challenger),
@@ -94,7 +94,7 @@ def decide(job: ScoringJob, challenger: str) -> ComparisonRecord:
             notes=("no run of the challenger is published",),
         )
 
-    return _decide(job, workspace, _pair_of(published[-1]))
+    return _decide(job, workspace, _pair_of(newest))
 
 
 def _decide(job: ScoringJob, workspace: Workspace, pair: _Pair) -> ComparisonRecord:
@@ -153,6 +153,15 @@ def _pair_of(manifest: Manifest) -> _Pair:
     if own is None:
         return _Pair(champion.version if champion else "", "", "")
     return _Pair(champion.version if champion else "", own.version, own.name)
+
+
+def _newest_published(workspace: Workspace) -> Manifest | None:
+    """What is published of the latest partition that has anything: the last night may have failed.
+
+    None: nothing is.
+    """
+    latest_first = reversed(recorded_values(workspace))
+    return next(latest_publications(workspace, latest_first), None)
 
 
 def _published(workspace: Workspace, n_last: int) -> Sequence[Manifest]:

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from nightscore.cli.app import build_app
+from nightscore.cli.options import read_moment
 from nightscore.cli.release_text import show_evidence
 from nightscore.errors import InvalidJobError, ReleaseError
 from nightscore.flows.ui.release_page import _live_lines
@@ -63,6 +65,9 @@ def test_a_version_is_promoted_and_demoted_by_command(
     with pytest.raises(ReleaseError, match="1 reason"):
         call("promote", job, "--dry-run")
     assert "Nothing shows by labels that it is better" in capsys.readouterr().out
+    code = build_app()(["promote", job, "--dry-run", "--json"], standalone_mode=False)
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert code == 1 and problem.startswith("evidence: nothing shows that it is better")
     assert document("releases", job) == []
 
     told = call("promote", job, "--to", "2", "--without-labels", "--note", "on June")
@@ -78,6 +83,7 @@ def test_a_version_is_promoted_and_demoted_by_command(
     assert "1 -> 2" in call("releases", job)
     live = document("releases", job, "--at", "2100-01-01")
     assert (live["version"], live["possibly"], live["entry"]) == ("2", None, 1)
+    assert live["canary"] is None
     assert "Version 2 was live at 2100-01-01 23:59 UTC." in call(
         "releases", job, "--at", "2100-01-01"
     )
@@ -175,6 +181,21 @@ def test_a_baseline_is_logged_for_a_version_that_is_not_live_yet_and_is_evidence
     assert 0.4 < (metrics["roc_auc"].value or 0.0) < 0.6, "the label is chance"
     shown = next(show_evidence(EvidenceRecord(baselines=(evidence,))))
     assert shown.startswith("Baseline of version 1: AUC 0.")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-11-24", "2026-11-24T23:59:59.999999+00:00"),
+        ("2026-11-24T00:00:00", "2026-11-24T00:00:00+00:00"),
+        ("2026-11-24 03:20", "2026-11-24T03:20:00+00:00"),
+        ("2026-11-24T01:00:00+02:00", "2026-11-23T23:00:00+00:00"),
+    ],
+)
+def test_a_date_means_its_end_and_a_time_itself(text: str, expected: str) -> None:
+    assert read_moment(text).isoformat() == expected
+    with pytest.raises(typer.BadParameter, match="is no time; write it as"):
+        read_moment(text + "?")
 
 
 def test_evidence_tells_labels_that_stand_for_all_rows_from_others() -> None:

@@ -12,8 +12,9 @@ import yaml
 from sklearn.metrics import log_loss
 
 from nightscore.cli.app import build_app
-from nightscore.errors import LabelError
+from nightscore.errors import LabelError, ScoringError
 from nightscore.ledger.manifest_files import write_manifest
+from nightscore.ledger.run_record import RunRecord
 from nightscore.ledger.workspace import Workspace
 from nightscore.monitoring.performance.champion_columns import OTHER_OUTPUT
 from nightscore.monitoring.performance.metrics.paired_losses import compare_binary
@@ -232,6 +233,18 @@ def test_nothing_is_known_of_a_challenger_that_has_not_run(bare_lake: Lake) -> N
     done = evaluate(job, NOW)
     done.check()
     assert done.challengers["8"].records == ()
+
+
+def test_a_night_in_which_the_challenger_failed_hides_no_earlier_one(bare_lake: Lake) -> None:
+    job = job_with_challenger(bare_lake)
+    publish_both(job, days(1)[0], predictions(60), noisy(predictions(60), 1), 1)
+    write_labels(bare_lake, labels_of(predictions(60), days(1)[0]))
+    evaluate(job, NOW).check()
+
+    workspace = Workspace(challenger_job(job, CHALLENGER))
+    RunRecord(workspace, days(2)[1], NOW, "0").fail(ScoringError("The model has no such alias."))
+    found = decide(job, CHALLENGER)
+    assert (found.champion, found.challenger, found.nights) == ("7", "8", 1)
 
 
 def test_models_with_other_outputs_are_not_compared(bare_lake: Lake) -> None:

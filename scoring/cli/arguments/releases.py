@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nightscore.cli.options import TIME_FORMATS, AsJson, CacheDir, Job, Verbose
+from nightscore.cli.options import AsJson, CacheDir, Job, Verbose, read_moment
 
 Note = Annotated[str, typer.Option(metavar="TEXT", help="Reason, for the release log.")]
 Abandon = Annotated[
@@ -83,7 +83,7 @@ def releases(
     at: Annotated[
         datetime | None,
         typer.Option(
-            formats=TIME_FORMATS,
+            parser=read_moment,
             metavar="TIME",
             help="Only say which version was live then, in UTC. A date means its end.",
         ),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime, time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from nightscore.cli.show import counted, out, print_json, print_table
 from nightscore.cli.standing_text import print_standings
 from nightscore.cli.summary import print_failures
 from nightscore.engine.worker_backend_catalog import open_pool
+from nightscore.errors import ReleaseError
+from nightscore.ledger.canary_log import canary_at
 from nightscore.ledger.release_log import Release
 from nightscore.models.cache import ModelCache
 from nightscore.operations.releases.appraisal import Appraisal, preview
@@ -124,7 +126,7 @@ def releases(job: str, at: datetime | None, as_json: bool) -> None:
     """Print the log, or which version was live at a time."""
     spec = load(job)
     if at is not None:
-        _print_live(spec, _moment(at), as_json=as_json)
+        _print_live(spec, at, as_json=as_json)
         return
 
     found = read_releases(spec)
@@ -165,15 +167,10 @@ def _opened(job: str, cache_dir: Path | None, *, verbose: bool) -> tuple[Scoring
     return load(job), model_cache(cache_dir)
 
 
-def _moment(at: datetime) -> datetime:
-    """A time in UTC; a date alone means its end."""
-    if at.time() == time.min:
-        return datetime.combine(at.date(), time.max, UTC)
-    return at.replace(tzinfo=UTC)
-
-
 def _print_live(spec: ScoringJob, moment: datetime, *, as_json: bool) -> None:
-    live = live_at(read_releases(spec), moment)
+    found = read_releases(spec)
+    live, canary = live_at(found, moment), canary_at(found.canaries, moment)
+
     if as_json:
         print_json(
             {
@@ -182,6 +179,7 @@ def _print_live(spec: ScoringJob, moment: datetime, *, as_json: bool) -> None:
                 "possibly": live.possibly or None,
                 "entry": live.since.entry.number,
                 "noticed": live.noticed.entry.number if live.noticed else None,
+                "canary": canary and json.loads(canary.model_dump_json()),
             }
         )
         return
@@ -194,6 +192,9 @@ def _print_live(spec: ScoringJob, moment: datetime, *, as_json: bool) -> None:
             f"Or version {live.possibly} was already: entry {live.noticed.entry.number} has "
             "noticed that somebody moved the alias by other means, and nobody knows when."
         )
+
+    if canary is not None:
+        out.print(f"A canary was under way: {canary.arm}.")
 
 
 def _abandon(spec: ScoringJob, note: str, *, as_json: bool) -> None:
@@ -238,8 +239,11 @@ def _print_appraisal(appraisal: Appraisal | None, *, as_json: bool) -> None:
         for line in appraisal_lines(appraisal):
             out.print(line)
 
-    if appraisal is not None:
-        appraisal.check()
+    if appraisal is None or not appraisal.problems:
+        return
+    if as_json:  # the document has them already, and there is one document alone
+        raise typer.Exit(ReleaseError.exit_code)
+    appraisal.check()
 
 
 def _item_document(item: RollbackItem) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a release is about: the alias of a job's model, and its log."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from nightscore.schemas.model_uri import MODEL_URI
 
 USUAL_ALIAS = "champion"
 """What most teams call the version in use."""
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+"""A version. MLflow takes 02 for 2, but then the log would have two names of one version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +88,11 @@ def check_number(job: ScoringJob, command: str, version: str | None, option: str
     Raises:
         InvalidJobError: It is none; with the corrected call.
     """
-    if version is None or version.isdigit():
+    if version is None or _NUMBER.fullmatch(version):
         return
 
-    digits = version.lstrip("vV/")
-    corrected = digits if digits.isdigit() else "VERSION"
+    digits = version.lstrip("vV/0")
+    corrected = digits if _NUMBER.fullmatch(digits) else "VERSION"
 
     raise InvalidJobError(
         "This is no version; nothing was changed.",

@@ -20,6 +20,8 @@ from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.release_entry import CanaryEntry
 
 Kind = Literal["started", "stopped", "ended"]
+MOST_TRIES = 20
+"""Of adding an entry, while other runs of the job add theirs at the same time."""
 
 
 def why_stopped(execution: Execution, salt: str) -> str:
@@ -118,15 +120,38 @@ def _append(execution: Execution, kind: Kind, canary: CanaryRecord | None, why: 
     canaries = CanaryLog(log, job.name)
 
     try:
-        entries = canaries.read()
-        entry = _next_entry(execution, entries, kind, canary, why)
+        for _ in range(MOST_TRIES):
+            entries = canaries.read()
+            if kind == "started" and canary is not None and _is_stopped(log, entries, canary.salt):
+                return  # by a run that was under way at the same time
 
-        if entry is not None:
-            canaries.append(entry)
-    except ConflictError:
-        return  # another run of the job has said the same
+            entry = _next_entry(execution, entries, kind, canary, why)
+            if entry is None or _is_added(canaries, entry):
+                return
     except ScoringError as error:
         execution.record.warn(f"the release log does not have that the canary {kind}: {error.what}")
+        return
+
+    execution.record.warn(
+        f"the release log does not have that the canary {kind}: other runs of the job added "
+        f"entries each of {MOST_TRIES} times"
+    )
+
+
+def _is_stopped(log: ReleaseLog, entries: Sequence[CanaryEntry], salt: str) -> bool:
+    """Whether the newest entry has stopped the canary, and nothing starts it again."""
+    if not entries or entries[-1].kind != "stopped":
+        return False
+    return standing_stop(entries, log.read(), salt) is not None
+
+
+def _is_added(canaries: CanaryLog, entry: CanaryEntry) -> bool:
+    """Add an entry; False: another run of the job has added one of its number, which may differ."""
+    try:
+        canaries.append(entry)
+    except ConflictError:
+        return False
+    return True
 
 
 def _next_entry(

@@ -204,6 +204,19 @@ def test_the_log_says_what_was_live_when() -> None:
     assert found.version == "5", "an entry counts once the alias was moved"
 
 
+def test_the_order_of_the_log_counts_where_clocks_differ() -> None:
+    log = [
+        entry(1, "promoted", "3", "5", 0),
+        entry(2, "promoted", "5", "7", 9),  # by a host whose clock is days ahead
+        entry(3, "demoted", "7", "5", 2),
+    ]
+
+    for days, expected, number in ((1, "5", 1), (3, "5", 3), (8, "5", 3), (99, "5", 3)):
+        found = version_at(log, START + timedelta(days=days))
+        assert found is not None
+        assert (found.version, found.since.entry.number) == (expected, number), days
+
+
 def test_an_as_of_backfill_and_explain_read_the_log(lab: Lab) -> None:
     lab.lake.run(lab.job, DAYS[0])
     lab.promote("2", note="trained on June")

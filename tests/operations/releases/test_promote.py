@@ -175,7 +175,9 @@ def test_a_version_whose_own_baseline_breaks_the_gate_is_refused(
     assert reason in "".join(problems)
 
 
-@pytest.mark.parametrize(("given", "right"), [("v2", "2"), ("champion", "VERSION")])
+@pytest.mark.parametrize(
+    ("given", "right"), [("v2", "2"), ("02", "2"), ("²", "VERSION"), ("champion", "VERSION")]
+)
 def test_what_is_no_version_is_refused_with_the_corrected_call(
     lab: Lab, given: str, right: str
 ) -> None:

@@ -19,6 +19,7 @@ from nightscore.ledger.release_log import ReleaseLog
 from nightscore.models.cache import ModelCache
 from nightscore.operations.backfill import plan_backfill
 from nightscore.operations.backfill_runner import score_items
+from nightscore.runs.challengers import canary
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DriftRecord, FindingRecord, read_record
 from nightscore.schemas.release_entry import CanaryEntry, OutcomeRecord, ReleaseEntry, VersionRecord
@@ -137,9 +138,8 @@ def promote(job: ScoringJob) -> None:
     log.end(OutcomeRecord(number=number, outcome="done", by="somebody", at=now))
 
 
-def test_a_critical_finding_in_the_challengers_run_stops_the_canary(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def find_something_critical(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each run of a challenger find something critical."""
     from nightscore.runs.drift_check import DriftCheck
 
     def assess(check: Any) -> None:
@@ -155,6 +155,12 @@ def test_a_critical_finding_in_the_challengers_run_stops_the_canary(
             check._execution.record.update(drift=record)
 
     monkeypatch.setattr(DriftCheck, "assess", assess)
+
+
+def test_a_critical_finding_in_the_challengers_run_stops_the_canary(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_something_critical(monkeypatch)
     job = canary_job(lake)
     manifest = lake.run(job, day(0))
     assert manifest.canary is not None
@@ -165,6 +171,39 @@ def test_a_critical_finding_in_the_challengers_run_stops_the_canary(
     goes_on = canary_job(lake, on_critical="none", salt="two")
     assert lake.run(goes_on, day(2)).canary is not None
     assert entries_of(job)[-1].kind == "started"
+
+
+def test_a_stop_is_entered_beside_another_run_that_begins_other_arms(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_something_critical(monkeypatch)
+    append, at_once = CanaryLog.append, iter(["started"])
+
+    def append_second(log: CanaryLog, entry: CanaryEntry) -> None:
+        if entry.kind == "stopped" and (kind := next(at_once, None)):
+            others = entry.canary.model_copy(update={"share": 0.75})
+            append(log, entry.model_copy(update={"kind": kind, "canary": others}))
+        append(log, entry)
+
+    monkeypatch.setattr(CanaryLog, "append", append_second)
+    job = canary_job(lake)
+    assert lake.run(job, day(0)).canary is not None
+    assert [entry.kind for entry in entries_of(job)] == ["started", "started", "stopped"]
+    assert lake.run(job, day(1)).canary is None
+
+
+def test_a_run_that_had_begun_does_not_start_a_stopped_canary_again(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = canary_job(lake)
+    lake.run(job, day(0))
+    stop(job, number=2)
+
+    # It has looked at the log before the other run has stopped the canary.
+    monkeypatch.setattr(canary, "why_stopped", lambda *_: "")
+    assert lake.run(canary_job(lake, share=0.75), day(1)).canary is not None
+    assert [entry.kind for entry in entries_of(job)] == ["started", "stopped"]
+    assert canary_at(entries_of(job), datetime.now(UTC)) is None
 
 
 def test_fewer_rows_than_in_its_shadow_do_not_stop_a_canary(lake: Lake) -> None:
@@ -254,7 +293,12 @@ def test_by_command(
     assert "version 2 scored 50 % of the keys" in page.read_text()
     assert "nightscore report test@challenger" in page.read_text()
 
+    at = ("--at", day(0))
+    assert "A canary was under way: version 2 scored 50 %" in call("releases", str(path), *at)
+    assert json.loads(call("releases", str(path), *at, "--json"))["canary"]["share"] == 0.5
+
     stop(canary_job(lake), number=2)
+    assert "A canary" not in call("releases", str(path), "--at", day(1))
     shown = call("releases", str(path))
     assert "Canaries of this job" in shown and "score: it fell" in shown
     kinds = [entry["kind"] for entry in json.loads(call("releases", str(path), "--json"))]
