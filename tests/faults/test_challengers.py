@@ -12,6 +12,8 @@ import pytest
 
 from nightscore.errors import StorageError, StorageUnavailableError
 from nightscore.inputs.jobfile import parse_job
+from nightscore.ledger.canary_log import CanaryLog
+from nightscore.ledger.release_log import ReleaseLog
 from nightscore.ledger.workspace import Workspace
 from nightscore.operations.history import run_history
 from nightscore.outputs.publish import open_publisher
@@ -145,6 +147,65 @@ def test_a_run_that_ends_before_any_of_its_changes_is_made_up_for(
     check_in_between(lab)
     assert n_kills >= 8
     report(f"a run with a challenger dies ({lab.lake.formats})", f"{n_kills} times", "made up for")
+
+
+CANARY = {"mode": "canary", "share": 0.5, "salt": "2024-03"}
+"""Of the keys 0 to 3, those below are the challenger's."""
+ARM = {1, 2}
+
+
+def check_arms(lab: Lab) -> dict[int, str]:
+    """What readers see is one whole run, each row by the model that it names; returns these."""
+    live = open_publisher(Workspace(lab.job)).live(DAY)
+    if live is None:
+        return {}
+
+    rows = lab.lake.read(lab.job)
+    rows = rows[rows["ds"].astype(str) == DAY]
+    assert sorted(rows["id"]) == [0, 1, 2, 3]
+    assert set(rows["run_id"]) == {live.run_id}
+    versions = dict(zip(rows["id"].tolist(), rows["model_version"].astype(str), strict=True))
+    expected = [{"1": 0.5, "2": 1.5}[version] for version in versions.values()]
+    assert rows["prediction"].tolist() == expected
+    return versions
+
+
+def test_a_canary_that_ends_before_any_of_its_changes_is_made_up_for(
+    shadowed: Lab, monkeypatch: pytest.MonkeyPatch, report: Tell, thorough: bool
+) -> None:
+    """Each row is there once, and the next run has the same arms."""
+    lab = shadowed
+    lab.changes = {"release": {"challenger": "models:/delay@challenger"} | CANARY}
+    changes = (*CHANGES, (Store, "open_output"))
+    arms = {key: "2" if key in ARM else "1" for key in range(4)}
+
+    def die(point: int, last: int) -> None:
+        if point == last:
+            raise KilledError
+
+    n_kills = 0
+    for n in itertools.count(step=1 if thorough else 2):
+        with monkeypatch.context() as patch:
+            at_each_point(patch, functools.partial(die, last=n), changes)
+            try:
+                lab.lake.run(lab.job, DAY, force=True)
+            except KilledError:
+                n_kills += 1
+            else:
+                break
+        end_leases(lab)
+        assert check_arms(lab) in ({}, arms)
+
+        again = lab.lake.run(lab.job, DAY)
+        assert (again.error, check_arms(lab)) == (None, arms)
+        assert again.canary is not None and (again.canary.share, again.canary.rows) == (0.5, 2)
+
+    own = lab.lake.read(challenger_jobs(lab.job)["challenger"])
+    assert sorted(own["id"]) == sorted(ARM)
+    log = CanaryLog(ReleaseLog(lab.job, "delay", "champion"), lab.job.name)
+    assert [entry.kind for entry in log.read()] == ["started"]
+    assert n_kills >= 8
+    report(f"a canary's run dies ({lab.lake.formats})", f"{n_kills} times", "the same arms")
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """A shard's tasks for a champion and its challengers, and a model that does what a file says."""
 
+import os
+import signal
 import sys
 import warnings
 from dataclasses import dataclass, replace
@@ -55,7 +57,9 @@ class MisbehavingModel:
     file: Path
 
     def does(self, what: str) -> None:
-        """Choose among `raise`, `exit`, `memory`, `memory once`, `short`, `refuse`, `late`, `well`."""
+        """Choose among `raise`, `exit`, `kill`, `memory`, `memory once`, `short`, `refuse`, `late`
+        and `well`. With ` if negative` after it, only batches with a negative number meet it.
+        """
         self.file.write_text(what)
 
 
@@ -93,9 +97,15 @@ def _misbehaving_estimator(path: str) -> Any:
 
         def predict(self, x: Any) -> Any:
             column = np.asarray(x)[:, 0]
-            match Path(path).read_text():
+            behaviour, _, condition = Path(path).read_text().partition(" if ")
+            if condition == "negative" and not (column < 0).any():
+                behaviour = "well"
+
+            match behaviour:
                 case "raise":
                     raise KeyError("no such customer")
+                case "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
                 case "exit":
                     sys.exit("out of patience")
                 case "memory":
