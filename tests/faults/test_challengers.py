@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from nightscore.arrow.assignment import Assignment
 from nightscore.errors import StorageError, StorageUnavailableError
 from nightscore.inputs.jobfile import parse_job
 from nightscore.ledger.canary_log import CanaryLog
@@ -24,11 +28,12 @@ from tests.faults.points import CHANGES, at_each_point, run_and_be_killed_at
 from tests.faults.test_kills import job_file
 from tests.operations.releases.conftest import DAYS, Lab, make_lab
 from tests.support.lake import Lake
-from tests.support.models import NUMBERS, KnownModel, make_frame
+from tests.support.models import NUMBERS, KnownModel, copy_registry, make_frame, register
 from tests.support.warm_commands import run_command
 
 Tell = Callable[[str, str, Manifest | str], None]
 DAY = DAYS[0]
+N_ROWS = 300
 KINDS: tuple[Callable[[str], Exception], ...] = (
     StorageUnavailableError,
     OSError,
@@ -149,7 +154,7 @@ def test_a_run_that_ends_before_any_of_its_changes_is_made_up_for(
     report(f"a run with a challenger dies ({lab.lake.formats})", f"{n_kills} times", "made up for")
 
 
-CANARY = {"mode": "canary", "share": 0.5, "salt": "2024-03"}
+CANARY: dict[str, Any] = {"mode": "canary", "share": 0.5, "salt": "2024-03"}
 """Of the keys 0 to 3, those below are the challenger's."""
 ARM = {1, 2}
 
@@ -208,18 +213,35 @@ def test_a_canary_that_ends_before_any_of_its_changes_is_made_up_for(
     report(f"a canary's run dies ({lab.lake.formats})", f"{n_kills} times", "the same arms")
 
 
+@pytest.fixture
+def command_lake(lake: Lake, registry_root: Path, tmp_path: Path) -> Lake:
+    """With a registry of its own, in which `hgb_binary` has a version 2."""
+    lake.registry = copy_registry(registry_root, tmp_path / "registry")
+    client = mlflow.MlflowClient(tracking_uri=lake.registry, registry_uri=lake.registry)
+    register(client, "hgb_binary", registry_root / "models" / "logistic")
+    lake.write(DAY, make_frame(N_ROWS))
+    return lake
+
+
 @pytest.mark.slow
 @pytest.mark.thorough
 @pytest.mark.parametrize("formats", ["delta", "parquet"])
+@pytest.mark.parametrize("mode", ["shadow", "canary"])
 def test_killed_by_a_signal_before_any_change(
-    lake: Lake, models: dict[str, KnownModel], tmp_path: Path, formats: str, report: Tell
+    command_lake: Lake,
+    models: dict[str, KnownModel],
+    tmp_path: Path,
+    mode: str,
+    formats: str,
+    report: Tell,
 ) -> None:
     """With real workers; then the same command again, and once more by force."""
+    lake = command_lake
     lake.formats = formats
-    job = lake.job("hgb_binary", release={"challenger": "models:/logistic/1"})
-    own, frame = challenger_jobs(job)["1"], make_frame(300)
-    lake.write(DAY, frame)
-    expected = models["hgb_binary"].estimator.predict_proba(frame[NUMBERS])[:, 1]
+    release = {"challenger": "models:/hgb_binary/2"} | (CANARY if mode == "canary" else {})
+    job = lake.job("hgb_binary", release=release)
+    own = challenger_jobs(job)["2"]
+    expected = expected_rows(models, is_canary=mode == "canary")
     path = job_file(lake, parse_job(job.model_dump(mode="json")), tmp_path)
 
     def command(*options: str, program: Callable[[], None] | None = None) -> int:
@@ -228,18 +250,43 @@ def test_killed_by_a_signal_before_any_change(
         done = run_command("run", str(path), DAY, *options, NIGHTSCORE_CACHE=cache, **programs)
         return done.returncode
 
+    def check() -> None:
+        """Each row is there once, by the model of its arm, and all rows are of one run."""
+        rows = lake.read(job).sort_values("id", ignore_index=True)
+        for name in expected:
+            assert rows[name].tolist() == expected[name].tolist()
+        assert rows["run_id"].nunique() == 1
+
     n_kills = 0
     for n in itertools.count(step=2):
         code = command("--force", program=functools.partial(run_and_be_killed_at, n))
         if code != -signal.SIGKILL:
             break
         n_kills += 1
+        if open_publisher(Workspace(job)).live(DAY) is not None:
+            check()
         assert command() == 0, f"killed before change {n}"
-        rows = lake.read(job).sort_values("id", ignore_index=True)
-        assert rows["probability"].tolist() == pd.Series(expected).tolist()
+        check()
 
     assert code == 0
     newest = run_history(own)[0]
-    assert (newest.status, newest.counts.rows_scored) == ("published", 300)
+    n_rows = (expected["model_version"] == "2").sum() if mode == "canary" else N_ROWS
+    assert (newest.status, newest.counts.rows_scored) == ("published", n_rows)
     assert n_kills >= 8
-    report(f"a run with a challenger is killed ({formats})", f"{n_kills} times", "made up for")
+    report(f"a run with a {mode} is killed ({formats})", f"{n_kills} times", "made up for")
+
+
+def expected_rows(models: dict[str, KnownModel], *, is_canary: bool) -> pd.DataFrame:
+    """What readers have to see, in the order of the keys."""
+    frame = make_frame(N_ROWS)
+    names = {"1": "hgb_binary", "2": "logistic"}
+    rule = Assignment(by=("id",), salt=CANARY["salt"], share=CANARY["share"])
+    arm = rule.arm(pa.table({"id": frame["id"]})) & is_canary
+    versions = np.where(arm, "2", "1")
+    by_model = {
+        version: models[name].estimator.predict_proba(frame[NUMBERS])[:, 1]
+        for version, name in names.items()
+    }
+    probability = np.where(arm, by_model["2"], by_model["1"])
+    columns = {"id": frame["id"], "model_version": versions, "probability": probability}
+    return pd.DataFrame(columns)
