@@ -40,9 +40,17 @@ def show_diff(diff: ModelDiffRecord) -> Iterator[str]:
             yield f"  {'':<12} and {len(changes) - SHOWN_CHANGES:,} more"
 
     for aspect, why in diff.not_stored.items():
-        yield f"  {aspect + ':':<12} not stored {why}"
+        yield f"  {aspect + ':':<12} not stored {_for_whom(why)}"
     if diff.same:
         yield f"  {'the same:':<12} {', '.join(diff.same)}"
+
+
+def _for_whom(why: str) -> str:
+    """Logs of releases have had `of both: ...` and `of model 7: ...` from the beginning."""
+    both = "of both: "
+    if why.startswith(both):
+        return f"for either version: {why.removeprefix(both)}"
+    return f"for {why.removeprefix('of ')}"
 
 
 def _show_change(change: ChangeRecord) -> str:

@@ -29,8 +29,5 @@ def show_standing(found: ComparisonRecord) -> Iterator[str]:
     """Where the decision stands, and what that is from, line by line."""
     text = describe_standing(found)
     yield text[0].upper() + text[1:]
-    if found.verdict == "unknown":
-        return  # the notes are in that line
-
     for detail in describe_details(found):
         yield f"  {detail}"

@@ -34,10 +34,7 @@ def read_performance_page(
 
 def _describe_standing(standing: ComparisonRecord) -> tuple[str, str]:
     """Where the decision between the job's model and a challenger stands."""
-    text = describe_standing(standing)
-    if standing.verdict != "unknown":
-        text = "; ".join([text, *describe_details(standing)])
-
+    text = "; ".join([describe_standing(standing), *describe_details(standing)])
     who, _, what = text.partition(": ")
     return who, what
 

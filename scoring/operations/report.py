@@ -22,7 +22,12 @@ from nightscore.monitoring.performance.estimates.wording import OVER_TIME
 from nightscore.operations.history import run_history
 from nightscore.operations.report_sources import StoredReport, first_reference, read_stored
 from nightscore.operations.rollback import restorable_run
-from nightscore.operations.run_differences import pictures_of_run, sections_of_run
+from nightscore.operations.run_differences import (
+    Standings,
+    pictures_of_run,
+    sections_of_run,
+    standings_of_run,
+)
 from nightscore.reports.outcomes_section import draw_outcomes
 from nightscore.reports.page import render
 from nightscore.reports.performance_figures import known_metrics
@@ -101,9 +106,10 @@ def write_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
 
 def _draw_once(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
     """Draw the page, unless it exists. Returns its path below the state folder."""
-    path = _path(job, manifest)
+    standings = standings_of_run(job, manifest)
+    path = _path(job, manifest, standings)
     if not state_store(job).exists(path):
-        _write(job, manifest, path, read_stored(job, manifest, cache))
+        _write(job, manifest, path, read_stored(job, manifest, cache), standings)
 
     return path
 
@@ -129,9 +135,10 @@ def draw_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> Drawn
     drift = manifest.drift
     assert drift is not None  # noqa: S101
     stored = read_stored(job, manifest, cache)
-    path = _path(job, manifest)
+    standings = standings_of_run(job, manifest)
+    path = _path(job, manifest, standings)
     if not state_store(job).exists(path):
-        _write(job, manifest, path, stored)
+        _write(job, manifest, path, stored, standings)
 
     past = stored.past[-SPARK_DAYS:]
     reference = first_reference(drift.references)
@@ -183,38 +190,41 @@ def newest_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> Man
     return compared_now(job, manifest, cache, datetime.now(UTC))
 
 
-def _path(job: ScoringJob, manifest: Manifest) -> str:
+def _path(job: ScoringJob, manifest: Manifest, standings: Standings) -> str:
     drift = manifest.drift
     is_recomputed = drift is not None and drift.made_at is not None
     compared = drift.neighbours[:12] if drift is not None and is_recomputed else ""
 
     folder = encode_folder(manifest.partition_key, manifest.partition)
-    evaluated = _evaluations_digest(job, manifest)
+    evaluated = _evaluations_digest(job, manifest, standings)
     return report_path(folder, manifest.run_id, manifest.status, compared, evaluated)
 
 
-def _evaluations_digest(job: ScoringJob, manifest: Manifest) -> str:
+def _evaluations_digest(job: ScoringJob, manifest: Manifest, standings: Standings) -> str:
     """Tells apart what is known of the partitions on a page. Empty: nothing."""
-    if job.labels is None:
+    known: list[str] = []
+
+    if job.labels is not None:
+        workspace = Workspace(job)
+        before = islice(earlier_values(workspace, manifest.partition), MAX_DATES - 1)
+        newest = newest_of(workspace, [*before, manifest.partition])
+        known += sorted(file.path for file in newest)
+
+    known += (standing.model_dump_json() for standing in standings.values())
+    if not known:
         return ""
-
-    workspace = Workspace(job)
-    before = islice(earlier_values(workspace, manifest.partition), MAX_DATES - 1)
-    newest = newest_of(workspace, [*before, manifest.partition])
-    paths = sorted(file.path for file in newest)
-
-    if not paths:
-        return ""
-    return hashlib.sha256("|".join(paths).encode()).hexdigest()[:12]
+    return hashlib.sha256("|".join(known).encode()).hexdigest()[:12]
 
 
-def _write(job: ScoringJob, manifest: Manifest, path: str, stored: StoredReport) -> None:
+def _write(
+    job: ScoringJob, manifest: Manifest, path: str, stored: StoredReport, standings: Standings
+) -> None:
     earlier = restorable_run(job, manifest)
     page = run_page(job, manifest, stored.current, stored.references, stored.past, earlier)
     shown = known_metrics(stored.performance, OVER_TIME)[:SHOWN_METRICS]
     page.performance = draw_performance(stored.performance, shown)
     if stored.evaluation is not None:
         page.outcomes = draw_outcomes(stored.performance[-1], stored.evaluation)
-    page.differences = sections_of_run(job, manifest)
+    page.differences = sections_of_run(job, manifest, standings)
 
     state_store(job).write_bytes(path, render(page).encode())

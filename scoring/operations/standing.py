@@ -45,6 +45,12 @@ def standings(job: ScoringJob) -> list[ComparisonRecord]:
     return [decide(job, uri) for uri in uris]
 
 
+def standing_of(job: ScoringJob, label: str) -> ComparisonRecord:
+    """Where the decision stands with the challenger of this label."""
+    uris = job.release.labels if job.release is not None else {}
+    return decide(job, uris[label])
+
+
 def find_comparison(
     job: ScoringJob, champion: str, challenger: str, model: str
 ) -> ComparisonRecord | None:

@@ -1,8 +1,9 @@
 """How a challenger differs from the champion, as a section of a page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from nightscore.monitoring.decisions.wording import describe_details, describe_standing
 from nightscore.monitoring.differences.wording import (
     describe_difference,
     describe_sample,
@@ -14,6 +15,7 @@ from nightscore.profiles.differences.difference_counts import DifferenceCounts
 from nightscore.reports.difference_plots import bars_svg, deltas_svg, group_bars, scores_svg
 from nightscore.reports.page import render_template
 from nightscore.reports.plots import Line, trend_svg
+from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.difference import DifferenceRecord, GroupRecord, KeyRecord
 
 SCORES_LEGEND = (
@@ -74,6 +76,9 @@ class DifferenceSection:
 
     title: str
     sentences: list[str]
+    standing: str = ""
+    """Which of both is better, as far as that is known. Empty: nobody has asked."""
+    standing_details: list[str] = field(default_factory=list)
     plots: list[Plot] = field(default_factory=list)
     groups: list[GroupRow] = field(default_factory=list)
     sample: str = ""
@@ -96,8 +101,10 @@ def draw_difference(
     title: str,
     found: DifferenceRecord | None,
     counts: DifferenceCounts | None,
+    *,
     days: Sequence[Day] = (),
     notes: Sequence[str] = (),
+    standing: ComparisonRecord | None = None,
 ) -> DifferenceSection:
     """The section about one challenger.
 
@@ -107,9 +114,17 @@ def draw_difference(
         counts: That it is from. None: they are gone, and nothing is drawn.
         days: The partitions, the most different ones first.
         notes: What is left out.
+        standing: Where the decision between both stands. None: it is not shown.
     """
+    section = DifferenceSection(title=title, sentences=[], notes=list(notes))
+    if standing is not None:
+        section = replace(
+            section,
+            standing=_capital(describe_standing(standing)),
+            standing_details=list(describe_details(standing)),
+        )
     if found is None:
-        return DifferenceSection(title=title, sentences=[], notes=list(notes))
+        return section
 
     plots = []
     if counts is not None and counts.n_compared:
@@ -117,23 +132,29 @@ def draw_difference(
 
     plots += _over_time(title, days)
 
-    return DifferenceSection(
-        title=title,
+    return replace(
+        section,
         sentences=describe_difference(found),
         plots=plots,
         groups=list(map(_group_row, found.groups)),
         sample=describe_sample(found),
         keys=list(map(_key_row, found.keys)),
         days=list(map(_day_row, days)) if len(days) >= LEAST_DAYS else [],
-        notes=list(notes),
     )
 
 
 def difference_page(title: str, sections: Sequence[DifferenceSection]) -> str:
     """The page of the differences of a job's challengers, as HTML."""
-    first = next((one for one in sections if one.sentences), None)
-    headline = first.sentences[0] if first is not None else "Nothing was compared yet."
+    standings = [f"{one.standing}." for one in sections if one.standing]
+    if not any(one.sentences for one in sections):
+        standings.append("Nothing was compared yet.")
+
+    headline = " ".join(standings)
     return render_template("difference.html", title=title, headline=headline, sections=sections)
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _plots(title: str, found: DifferenceRecord, counts: DifferenceCounts) -> list[Plot]:

@@ -120,6 +120,9 @@ def test_a_version_is_promoted_and_demoted_by_command(
         "model", "diff", "models:/hgb_binary/1", "models:/hgb_binary/2", "--registry", lake.registry
     )
     assert shown.startswith("models:/hgb_binary/1 -> models:/hgb_binary/2\n")
+    for why in diff["not_stored"].values():
+        assert why.startswith("of both: ")
+        assert f"not stored for either version: {why.removeprefix('of both: ')}" in shown
 
 
 def test_a_version_is_proposed_and_decided_on_by_command(

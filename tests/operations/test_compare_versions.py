@@ -194,12 +194,14 @@ def test_page_report_and_artifact_show_the_difference(compared: Lab) -> None:
     found = compare_versions(compared.job, None, ALL)
     page = read_compare_page(compared.job, found)
     assert "Challenger 2 against 1, 2 partitions" in page
+    assert "Challenger 2 against 1: nothing compares them yet" in page
     assert page.count("<svg") == 2, "the differences, and over time"
     assert "id=3" in page
 
     (manifest, *_) = run_history(compared.job)
     report = read_report(compared.job, manifest, compared.lake.cache)
     assert "<h2>Challengers</h2>" in report
+    assert report.count("Challenger 2 against 1: nothing compares them yet.") == 1
     assert "on average" in report
 
     drawn = draw_report(compared.job, manifest, compared.lake.cache)

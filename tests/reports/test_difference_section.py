@@ -2,10 +2,13 @@
 
 import re
 
+from markupsafe import escape
+
 from nightscore.monitoring.differences.difference_summary import summarise_difference
 from nightscore.profiles.differences.difference_counts import DifferenceCounts
 from nightscore.reports.difference_plots import difference_png
 from nightscore.reports.difference_section import Day, difference_page, draw_difference
+from nightscore.schemas.comparison import ComparisonRecord, LossComparison
 from tests.profiles.differences.compared import binary_spec, count_rows, make_rows
 
 
@@ -23,7 +26,7 @@ def count_days() -> tuple[list[Day], DifferenceCounts]:
 
 def test_the_page_says_and_draws_where_classifiers_differ() -> None:
     days, counts = count_days()
-    section = draw_difference("Challenger <8>", summarise_difference(counts), counts, days)
+    section = draw_difference("Challenger <8>", summarise_difference(counts), counts, days=days)
 
     titles = [plot.title for plot in section.plots]
     assert titles == ["Both scores", "Differences", "Where they differ", "Over time"]
@@ -36,6 +39,22 @@ def test_the_page_says_and_draws_where_classifiers_differ() -> None:
     assert len(page) < 200_000
     assert "Challenger &lt;8&gt;" in page
     assert not re.search(r"#0[1-4]0[1-4]0[1-4]", page), "colours are the page's, light and dark"
+
+
+def test_the_header_says_which_is_better_and_nothing_is_said_twice() -> None:
+    counts = count_rows(make_rows(500, seed=0), binary_spec())
+    loss = LossComparison(name="log_loss", champion=0.43, difference=-0.02)
+    standing = ComparisonRecord(
+        champion="7", challenger="8", verdict="better", by="labels", nights=12, losses=(loss,)
+    )
+    found = summarise_difference(counts)
+    section = draw_difference("Challenger 8 against 7", found, counts, standing=standing)
+    page = difference_page("Challengers", [section])
+
+    assert page.count("Challenger 8 against 7: better after 12 nights.") == 1
+    assert "log loss: -0.02" in page
+    for sentence in section.sentences:
+        assert page.count(str(escape(sentence))) == 1, sentence
 
 
 def test_groups_of_a_sample_are_said_to_be_of_one() -> None:

@@ -19,8 +19,7 @@ from nightscore.operations.compare_versions import (
     VersionDifference,
     compare_versions,
 )
-from nightscore.operations.standing import decide
-from nightscore.schemas.comparison import ComparisonRecord
+from nightscore.operations.standing import standing_of
 from nightscore.schemas.difference import DifferenceRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import show_value
@@ -56,14 +55,8 @@ def compare(
 
     for one in found:
         _print(one)
-        for line in show_standing(_standing(spec, one)):
+        for line in show_standing(standing_of(spec, one.label)):
             out.print(line)
-
-
-def _standing(spec: ScoringJob, found: VersionDifference) -> ComparisonRecord:
-    """Which of the two is better, if that is known, whatever partitions are compared."""
-    uris = spec.release.labels if spec.release is not None else {}
-    return decide(spec, uris[found.label])
 
 
 def _document(spec: ScoringJob, found: VersionDifference) -> dict[str, Any]:
@@ -81,7 +74,7 @@ def _document(spec: ScoringJob, found: VersionDifference) -> dict[str, Any]:
         "difference": _json(found.difference),
         "partitions": partitions,
         "notes": found.notes,
-        "standing": json.loads(_standing(spec, found).model_dump_json()),
+        "standing": json.loads(standing_of(spec, found.label).model_dump_json()),
     }
 
 
@@ -142,7 +135,7 @@ def _print_groups(difference: DifferenceRecord) -> None:
         )
 
     if rows:
-        title = f"Where they differ most. {describe_sample(difference)}".rstrip()
+        title = ". ".join(filter(None, ["Where they differ most", describe_sample(difference)]))
         print_table(title, tuple(rows[0]), rows[:MOST_ROWS])
 
 

@@ -32,7 +32,10 @@ def describe_standing(found: ComparisonRecord) -> str:
 
 
 def describe_details(found: ComparisonRecord) -> Iterator[str]:
-    """What the standing is from, a line each."""
+    """What the standing is from, a line each. Of an unknown one its line has all."""
+    if found.verdict == "unknown":
+        return
+
     if found.nights:
         rows = f": {counted(found.rows, 'row')} with labels" if found.rows else ""
         yield f"nights from {found.first} to {found.last}{rows}"

@@ -1,6 +1,7 @@
 """What a difference between two models is, in sentences."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from nightscore.schemas.difference import (
     ClassesRecord,
@@ -110,15 +111,12 @@ def describe_sample(found: DifferenceRecord) -> str:
 
 def show_group(group: GroupRecord) -> str:
     """The rows of a group, as a condition."""
-    if group.value is not None:
-        return f"{group.column} = {group.value}"
-    if group.above is None:
-        return f"{group.column} <= {group.up_to:g}"
-    if group.up_to is None:
-        return f"{group.column} > {group.above:g}"
-    if f"{group.above:g}" == f"{group.up_to:g}":  # a value that is a bin of its own
-        return f"{group.column} = {group.up_to:g}"
-    return f"{group.above:g} < {group.column} <= {group.up_to:g}"
+    return _show(group, _CONDITIONS)
+
+
+def show_bounds(group: GroupRecord) -> str:
+    """The same without the name of the column."""
+    return _show(group, _RANGES)
 
 
 def describe_delta(delta: DeltaRecord, score: str) -> str:
@@ -190,14 +188,36 @@ def _quantile(delta: DeltaRecord, p: float) -> float:
     return next((one.value for one in delta.quantiles if one.p == p), float("nan"))
 
 
-def show_bounds(group: GroupRecord) -> str:
-    """The same without the name of the column."""
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """How a group's bounds are said."""
+
+    value: str
+    up_to: str
+    above: str
+    between: str
+
+
+_CONDITIONS = _Words(
+    value="{column} = {value}",
+    up_to="{column} <= {up_to}",
+    above="{column} > {above}",
+    between="{above} < {column} <= {up_to}",
+)
+_RANGES = _Words(
+    value="{value}", up_to="up to {up_to}", above="above {above}", between="{above} to {up_to}"
+)
+
+
+def _show(group: GroupRecord, words: _Words) -> str:
+    above = "" if group.above is None else f"{group.above:g}"
+    up_to = "" if group.up_to is None else f"{group.up_to:g}"
+
     if group.value is not None:
-        return f"{group.value}"
-    if group.above is None:
-        return f"up to {group.up_to:g}"
-    if group.up_to is None:
-        return f"above {group.above:g}"
-    if f"{group.above:g}" == f"{group.up_to:g}":
-        return f"{group.up_to:g}"
-    return f"{group.above:g} to {group.up_to:g}"
+        return words.value.format(column=group.column, value=group.value)
+    if above == up_to:  # a value that is a bin of its own
+        return words.value.format(column=group.column, value=up_to)
+
+    words_of_bounds = {(True, True): words.between, (True, False): words.above}
+    text = words_of_bounds.get((bool(above), bool(up_to)), words.up_to)
+    return text.format(column=group.column, above=above, up_to=up_to)
