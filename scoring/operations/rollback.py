@@ -4,7 +4,7 @@ Nothing is computed: each partition takes one commit, and each rollback is a run
 its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -57,7 +57,7 @@ def choose_target(
     live_run_id: str | None,
     run_id: str | None,
     before: datetime | None,
-    other_than: str | None = None,
+    other_than: Collection[str] = (),
 ) -> RollbackChoice:
     """Choose the results to restore; a pure function of the partition's publications.
 
@@ -68,7 +68,7 @@ def choose_target(
         before: Restore what was seen at this time. None: restore what was seen before the present
             results, once. The same rollback given again, since the first one ended half way
             through its range, finishes it.
-        other_than: URI of a model version. Restore the newest results that are not by it.
+        other_than: URIs of model versions. Restore the newest results that are by none of them.
     """
     if not history:
         return RollbackChoice("leave", "nothing was ever published")
@@ -77,7 +77,7 @@ def choose_target(
         choice = _choose_run(history, run_id)
     elif before is not None:
         choice = _choose_by_time(history, before)
-    elif other_than is not None:
+    elif other_than:
         choice = _choose_by_model(history, other_than)
     else:
         choice = _choose_previous(history, live_run_id)
@@ -115,9 +115,9 @@ def _choose_by_time(history: Sequence[Manifest], before: datetime) -> RollbackCh
     return RollbackChoice("refuse", f"nothing was published before {shown_time}")
 
 
-def _choose_by_model(history: Sequence[Manifest], other_than: str) -> RollbackChoice:
+def _choose_by_model(history: Sequence[Manifest], other_than: Collection[str]) -> RollbackChoice:
     for manifest in history:
-        if exact_uri(manifest.model.name, manifest.model.version) != other_than:
+        if exact_uri(manifest.model.name, manifest.model.version) not in other_than:
             return RollbackChoice("roll back", "", manifest)
     return RollbackChoice("refuse", "no other model version has published it")
 
@@ -143,7 +143,7 @@ def plan_rollback(
     values: Sequence[str | None],
     run_id: str | None = None,
     before: datetime | None = None,
-    other_than: str | None = None,
+    other_than: Collection[str] = (),
 ) -> list[RollbackItem]:
     """Choose what to restore in each partition, and say where that is not possible.
 

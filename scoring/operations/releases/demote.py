@@ -1,5 +1,6 @@
 """Takes the live version of a job's model back: the alias means the version before again."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from nightscore.errors import ConflictError, ReleaseError
@@ -103,20 +104,66 @@ def _is_demoted(newest: Release | None, proposal: Proposal, live: str) -> bool:
     return newest is not None and newest.entry.kind == "demoted"
 
 
-def demoted_version(target: ReleaseTarget, releases: list[Release]) -> str:
-    """The version that the newest entry has taken back.
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """What a demotion has taken back."""
+
+    versions: frozenset[str]
+    """The demoted one, and others that were live between it and the one that is live again."""
+    since: datetime
+    """A time from which on they may have been live, and before which none of them was."""
+
+
+def taken_back(target: ReleaseTarget, releases: list[Release]) -> TakenBack:
+    """What the newest entry has taken back, by what was live since the version that is live again.
+
+    If the log knows of no time when that was live, it is the demoted version alone. Since when a
+    version was live that somebody made live by other means, nobody knows: it is taken for since
+    the log last knew of another one.
 
     Raises:
         ConflictError: The newest entry is no demotion.
+        ReleaseError: The log does not have the entry that made the version live.
     """
     newest = newest_effective(releases)
 
-    is_demotion = newest is not None and newest.entry.kind == "demoted"
+    if newest is None or newest.entry.kind != "demoted" or newest.entry.before is None:
+        raise _no_demotion(target, newest)
 
-    if newest is not None and is_demotion and newest.entry.before is not None:
-        return newest.entry.before.version
+    demoted = newest.entry.before.version
+    *earlier, _ = [release for release in releases if release.is_effective]
+    n_before = _n_before(earlier, newest.entry.after.version)
+    later = earlier[n_before:]
 
-    raise ConflictError(
+    if not later or later[-1].entry.after.version != demoted:
+        raise _unknown_since(target, demoted)
+
+    versions = frozenset(release.entry.after.version for release in later)
+
+    if later[0].entry.kind != "moved":
+        return TakenBack(versions, later[0].entry.at)
+    if n_before:
+        return TakenBack(versions, earlier[n_before - 1].effective_at)
+
+    raise _unknown_since(target, demoted)
+
+
+def _n_before(earlier: list[Release], version: str) -> int:
+    """How many entries there were when a version was last live, before a demotion to it.
+
+    All but the newest one, if it never was.
+    """
+    live = [n for n, release in enumerate(earlier, 1) if release.entry.after.version == version]
+    if live:
+        return live[-1]
+
+    first = earlier[0].entry.before if earlier else None
+    was_first = first is not None and first.version == version
+    return 0 if was_first else max(0, len(earlier) - 1)
+
+
+def _no_demotion(target: ReleaseTarget, newest: Release | None) -> ConflictError:
+    return ConflictError(
         "Another release came after the demotion; no predictions were put back.",
         target.log.place,
         expected="a demotion as the newest entry",
@@ -125,32 +172,9 @@ def demoted_version(target: ReleaseTarget, releases: list[Release]) -> str:
     )
 
 
-def live_since(target: ReleaseTarget, releases: list[Release]) -> datetime:
-    """A time from which on the demoted version may have been live, and before which it was not.
-
-    Of a version that somebody else made live, that is when the log last knew of another one.
-
-    Raises:
-        ConflictError: The newest entry is no demotion.
-        ReleaseError: The log does not have the entry that made the version live.
-    """
-    version = demoted_version(target, releases)
-    *earlier, _ = [release for release in releases if release.is_effective]
-
-    while earlier:
-        made_live = earlier.pop()
-
-        if made_live.entry.after.version != version:
-            continue
-        if made_live.entry.kind != "moved":
-            return made_live.entry.at
-        if earlier:
-            return earlier[-1].effective_at
-        break
-
+def _unknown_since(target: ReleaseTarget, version: str) -> ReleaseError:
     dates = ("--from", "DATE", "--to", "DATE")
-
-    raise ReleaseError(
+    return ReleaseError(
         f"The log does not say since when version {version} was live; no predictions were put "
         "back.",
         target.log.place,

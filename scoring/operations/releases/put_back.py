@@ -11,7 +11,7 @@ from nightscore.ledger.job_history import JobHistory
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.monitoring.drift.recompare_runs import compare_later
-from nightscore.operations.releases.demote import demoted_version, live_since
+from nightscore.operations.releases.demote import TakenBack, taken_back
 from nightscore.operations.releases.target import ReleaseTarget
 from nightscore.operations.rollback import RollbackItem, plan_rollback, roll_back
 from nightscore.outputs.publish import open_publisher
@@ -23,9 +23,10 @@ from nightscore.schemas.partition import order_of
 def plan_put_back(target: ReleaseTarget) -> list[RollbackItem]:
     """What to do with each partition whose published predictions are the demoted version's.
 
-    The newest results of any other version come back. A partition that no other version has
-    published has nothing to put back: the item says so. What the version had published before it
-    was live, as a backfill by its number does, stays.
+    So it is with those of other versions that were live since the one that is live again. The
+    newest results of any version that was not come back. A partition that none of those has
+    published has nothing to put back: the item says so. What a version had published before it was
+    live, as a backfill by its number does, stays.
 
     Args:
         target: The alias and its log, whose newest entry is a demotion.
@@ -34,10 +35,8 @@ def plan_put_back(target: ReleaseTarget) -> list[RollbackItem]:
         ConflictError, ReleaseError: The newest entry is none, or the log does not say since when
             the version was live.
     """
-    releases = target.log.read()
-
-    version, since = demoted_version(target, releases), live_since(target, releases)
-    values = list(_published_by(target, version, since))
+    taken = taken_back(target, target.log.read())
+    values = list(_published_by(target, taken))
 
     pattern = target.job.input.partition_format
     values.sort(key=lambda value: order_of(value, pattern))
@@ -45,7 +44,8 @@ def plan_put_back(target: ReleaseTarget) -> list[RollbackItem]:
     if not values:
         return []
 
-    return plan_rollback(target.job, values, other_than=exact_uri(target.alias.model, version))
+    uris = [exact_uri(target.alias.model, version) for version in taken.versions]
+    return plan_rollback(target.job, values, other_than=uris)
 
 
 def put_back(
@@ -78,15 +78,17 @@ def put_back(
     compare_later(workspace, restored, cache, datetime.now(UTC))
 
 
-def _published_by(target: ReleaseTarget, version: str, since: datetime) -> Iterator[str | None]:
-    """The partitions whose results that readers see a version has published since a time."""
+def _published_by(target: ReleaseTarget, taken: TakenBack) -> Iterator[str | None]:
+    """The partitions whose results that readers see were published by what was taken back."""
     workspace = Workspace(target.job)
     live = open_publisher(workspace).all_live()
     summaries = {run.run_id: run for run in JobHistory(workspace).summaries()}
 
     for value, seen in live.items():
         run = summaries.get(seen.run_id or "")
-        if run is None or (run.model_name, run.model_version) != (target.alias.model, version):
+        if run is None or run.model_name != target.alias.model:
             continue
-        if (run.finished_at or run.started_at) >= since:
+
+        is_later = (run.finished_at or run.started_at) >= taken.since
+        if run.model_version in taken.versions and is_later:
             yield value

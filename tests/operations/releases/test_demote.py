@@ -89,6 +89,57 @@ def test_what_a_version_had_published_before_it_was_live_stays(lab: Lab) -> None
     assert [item.value for item in plan_put_back(find_target(lab.job))] == [DAYS[1]]
 
 
+def test_two_steps_back_put_back_what_both_versions_have_published(lab: Lab) -> None:
+    days = ["2024-02-27", *DAYS]
+    write_input(lab.lake, days[0])
+    for day in days:
+        lab.lake.run(lab.job, day)
+    before = lab.predictions()
+
+    lab.promote("2")
+    for day in days:
+        lab.lake.run(lab.job, day)
+    lab.promote("3")
+    for day in days[1:]:
+        lab.lake.run(lab.job, day)
+
+    # Of three days one is version 2's from its first time, one is put back to it, and one is its
+    # own again.
+    lab.demote()
+    lab.lake.run(lab.job, days[2])
+    assert [manifest.partition for manifest in put_all_back(lab)] == [days[1]]
+    assert set(lab.predictions().values()) == {1.5}
+
+    lab.demote("1")
+    assert [manifest.partition for manifest in put_all_back(lab)] == days
+    assert lab.predictions() == before
+    assert put_all_back(lab) == []
+
+
+def test_one_long_step_back_puts_back_the_versions_between(lab: Lab) -> None:
+    for day in DAYS:
+        lab.lake.run(lab.job, day)
+    before = lab.predictions()
+
+    lab.promote("2")
+    lab.lake.run(lab.job, DAYS[0])
+    lab.promote("3")
+    lab.lake.run(lab.job, DAYS[1])
+
+    lab.demote("1")
+    assert [manifest.partition for manifest in put_all_back(lab)] == [*DAYS]
+    assert lab.predictions() == before
+
+
+def test_a_step_to_a_version_that_never_was_live_puts_back_the_last_one_alone(lab: Lab) -> None:
+    lab.lake.run(lab.job, DAYS[0])
+    lab.promote("2")
+    lab.lake.run(lab.job, DAYS[0])
+    lab.demote("3")
+    assert [manifest.partition for manifest in put_all_back(lab)] == [DAYS[0]]
+    assert set(lab.predictions().values()) == {0.5}
+
+
 def test_predictions_are_put_back_after_a_demotion_only(lab: Lab) -> None:
     lab.promote("2")
     with pytest.raises(ConflictError, match="Another release came after"):
