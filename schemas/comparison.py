@@ -37,6 +37,9 @@ class PairedRecord(Stored):
 
     champion_run_id: str = ""
     """The run whose predictions the challenger's are compared with."""
+    champion_name: str = ""
+    """Name of its registered model. Empty: not stored, so the record is no evidence: other models
+    have versions of the same number."""
     champion_version: str = ""
     """Version of its model. Empty: not known."""
     n: int = 0

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 EVALUATION_VERSION = "3"
 """Part of the digest of an evaluation's work. Raised when the same labels give other records."""
 
+PAIRS_VERSION = "2"
+"""The same of records of challengers. 2: they name the champion's registered model."""
+
 
 class EvaluationWork:
     """What is published of each partition, what is known of its labels, and what was evaluated."""
@@ -174,6 +177,9 @@ class EvaluationWork:
         job = self._job
         decision = job.decision.model_dump(mode="json")
         parts = [EVALUATION_VERSION, labels, decision, job.keys.columns, job.drift.segments]
+        if job.champion is not None:
+            parts.append(PAIRS_VERSION)
+
         return json.dumps(parts, sort_keys=True)
 
     def _file_digests(self) -> dict[Value, str]:

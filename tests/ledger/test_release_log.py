@@ -17,6 +17,7 @@ from tests.support.lake import Lake
 GOLDEN = Path(__file__).parents[1] / "golden"
 KINDS: dict[str, type[Any]] = {
     "release-1b.json": ReleaseEntry,
+    "release-1c.json": ReleaseEntry,
     "release-1.outcome.json": OutcomeRecord,
     "release-1.job.json": ReleaseJobRecord,
     "release-2.json": ReleaseEntry,

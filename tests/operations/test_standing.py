@@ -1,6 +1,7 @@
 """Where the decision between a job's model and its challenger stands."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from sklearn.metrics import log_loss
 
 from nightscore.cli.app import build_app
 from nightscore.errors import LabelError, ScoringError
+from nightscore.ledger.evaluation_files import (
+    list_evaluations,
+    newest_evaluations,
+    write_evaluation,
+)
 from nightscore.ledger.manifest_files import write_manifest
 from nightscore.ledger.run_record import RunRecord
 from nightscore.ledger.workspace import Workspace
@@ -21,12 +27,14 @@ from nightscore.monitoring.performance.metrics.paired_losses import compare_bina
 from nightscore.operations.evaluate import evaluate
 from nightscore.operations.standing import decide, find_comparison, standings
 from nightscore.schemas.challenger_jobs import challenger_job, challenger_jobs
+from nightscore.schemas.comparison import LossSums, PairedRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import ModelRecord
 from nightscore.schemas.performance import EstimateRecord, MetricRecord
 from tests.support.evaluations import recorded
 from tests.support.lake import Lake
 from tests.support.outcomes import NOW, labelled_job, labels_of, predictions, publish, write_labels
+from tests.support.publications import run_id
 
 CHALLENGER = "models:/m/8"
 
@@ -166,7 +174,7 @@ def test_nights_decide(bare_lake: Lake, is_better: bool) -> None:
             challenger["probability"].to_numpy(),
             labels_of(rows, day, seed=n)["late"].to_numpy() == 1,
             threshold=0.5,
-        ).model_copy(update={"champion_version": "7"})
+        ).model_copy(update={"champion_name": "m", "champion_version": "7"})
         recorded(own, day, (0.7, 0.6, 0.8), model_version="8", paired=paired)
 
     (found,) = standings(job)
@@ -202,6 +210,116 @@ def test_nights_that_are_no_fair_comparison_are_left_out(bare_lake: Lake) -> Non
         "1 partition left out: of other versions",
         "1 partition left out: not matured, or the labelled rows are a selection by score",
     )
+
+
+def test_records_from_before_names_of_champions_are_no_evidence_until_evaluated_again(
+    bare_lake: Lake,
+) -> None:
+    job, _ = publish_nights(bare_lake, 2)
+    evaluate(job, NOW)
+    own = challenger_job(job, CHALLENGER)
+
+    state = Workspace(own).state
+    for day, (file,) in list_evaluations(state).items():
+        record = json.loads(state.read_bytes(file.path))
+        del record["paired"]["champion_name"]
+        older = replace(file, work="0123")
+        state.write_bytes(older.path, json.dumps(record | {"work": "0123"}).encode())
+        state.delete([file.path])
+        assert day.startswith("ds=2024-03")
+
+    found = decide(job, CHALLENGER)
+    assert (found.verdict, found.nights) == ("unknown", 0)
+    assert found.notes[-1] == (
+        "2 partitions left out: evaluated before records named the champion's registered model; "
+        "`nightscore evaluate` does it again"
+    )
+
+    assert len(evaluate(job, NOW).challengers["8"].records) == 2
+    assert decide(job, CHALLENGER).nights == 2
+
+
+def test_nights_with_a_champion_of_another_model_are_left_out(bare_lake: Lake) -> None:
+    job, _ = publish_nights(bare_lake, 2)
+    evaluate(job, NOW)
+    own = challenger_job(job, CHALLENGER)
+    (record, _) = newest_evaluations(Workspace(own).state, None)
+    assert record.paired is not None
+
+    paired = record.paired.model_copy(update={"champion_name": "another"})
+    changes = {"paired": paired, "partition": days(3)[2]}
+    write_evaluation(Workspace(own).state, record.model_copy(update=changes), b"", b"")
+
+    found = decide(job, CHALLENGER)
+    assert (found.nights, found.notes) == (2, ("1 partition left out: of other versions",))
+
+
+def test_a_replaced_run_that_is_evaluated_is_no_night(bare_lake: Lake) -> None:
+    job, nights = publish_nights(bare_lake, 2)
+    first, (champion, _, labels) = days(2)[0], nights[days(2)[0]]
+    evaluate(job, NOW)
+    before = decide(job, CHALLENGER)
+
+    own = challenger_job(job, CHALLENGER)
+    replaced = run_id(500)
+    publish_both(job, first, champion, champion, n=50)
+    between = decide(job, CHALLENGER)
+    assert (between.nights, between.notes) == (
+        1,
+        (
+            "1 partition left out: published again since they were evaluated; "
+            "`nightscore evaluate` evaluates what is new",
+        ),
+    )
+
+    evaluate(job, NOW)
+    after = decide(job, CHALLENGER)
+    assert (after.nights, after.notes) == (2, ())
+    assert after.losses[0].difference > before.losses[0].difference + 0.01
+
+    write_labels(bare_lake, labels.with_columns(late=1 - pl.col("late")))
+    (record,) = evaluate(own, NOW + timedelta(days=1), run_id=replaced).records
+    assert (record.is_replaced, record.partition) == (True, first)
+    assert decide(job, CHALLENGER) == after
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict", "is_of"),
+    [
+        ((9, -0.03), (12, -0.03), "better", "b"),
+        ((9, -0.03), (9, 0.0), "no_difference", "b"),
+        ((12, -0.03), (7, 0.05), "worse", "b"),
+        ((12, -0.03), (4, -0.03), "better", "8"),
+    ],
+)
+def test_of_two_challengers_of_one_version_the_better_evidence_counts(
+    bare_lake: Lake,
+    first: tuple[int, float],
+    second: tuple[int, float],
+    verdict: str,
+    is_of: str,
+) -> None:
+    uris = CHALLENGER, "models:/m@b"
+    job = labelled_job(bare_lake, release={"challenger": list(uris)})
+    rng = np.random.default_rng(1)
+
+    for uri, (n_nights, difference) in zip(uris, (first, second), strict=True):
+        for day in days(n_nights):
+            sums = LossSums(
+                name="log_loss",
+                n=400,
+                champion=0.4,
+                difference=difference + float(rng.normal(0, 0.0005)),
+                variance=1e-4,
+            )
+            pairs = PairedRecord(champion_name="m", champion_version="7", n=400, losses=(sums,))
+            own = challenger_job(job, uri)
+            recorded(own, day, (0.7, 0.6, 0.8), model_version="8", paired=pairs)
+
+    found = find_comparison(job, "7", "8", "m")
+    assert found is not None
+    assert (found.verdict, found.n_challengers) == (verdict, 2)
+    assert found.notes[-1].startswith(f"of challenger {is_of}; of the same version are also ")
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ def add_pairs(first: PairedRecord, second: PairedRecord) -> PairedRecord:
 
     return PairedRecord(
         champion_run_id=second.champion_run_id,
+        champion_name=second.champion_name,
         champion_version=second.champion_version,
         n=first.n + second.n,
         losses=losses,

@@ -167,6 +167,7 @@ class PartitionOutcomes:
         return pairs.model_copy(
             update={
                 "champion_run_id": manifest.champion_run_id or "",
+                "champion_name": champion.name if champion is not None else "",
                 "champion_version": champion.version if champion is not None else "",
             }
         )

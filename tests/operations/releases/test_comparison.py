@@ -32,7 +32,7 @@ def compare_for(lab: Lab, n_nights: int, difference: float) -> None:
             difference=difference + float(noise[night]),
             variance=1e-4,
         )
-        paired = PairedRecord(champion_version="1", n=400, losses=(sums,))
+        paired = PairedRecord(champion_name="delay", champion_version="1", n=400, losses=(sums,))
         day = f"2024-03-{night + 1:02}"
         recorded(own, day, (0.7, 0.6, 0.8), model_name="delay", model_version="2", paired=paired)
 
