@@ -80,7 +80,11 @@ class RankRecord(Stored):
 
 
 class TopRecord(Stored):
-    """How many keys are among the k highest scores of both models."""
+    """How many keys are among the k highest scores of both models.
+
+    Of models of several classes, the scores are both models' probabilities of the class that the
+    champion predicts.
+    """
 
     k: int
     n_common: int

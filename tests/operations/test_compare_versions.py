@@ -24,6 +24,7 @@ from nightscore.operations.compare_page import read_compare_page
 from nightscore.operations.compare_versions import Selection, compare_versions
 from nightscore.operations.history import run_history
 from nightscore.operations.report import draw_report, read_report
+from nightscore.profiles.differences.difference_spec import DifferenceSpec
 from nightscore.profiles.differences.group_counts import GroupColumn
 from nightscore.profiles.differences.score_grid import ScoreGrid
 from nightscore.profiles.differences.stored_counts import to_file
@@ -139,6 +140,34 @@ def test_bins_that_have_changed_are_said_not_to_be_added_up(compared: Lab) -> No
     assert "the groups of dep_delay are not added up" in page
     (since,) = compare_versions(compared.job, None, Selection(first=DAYS[1]))
     assert since.notes == ()
+
+
+@pytest.mark.parametrize("is_newest", [True, False])
+def test_thresholds_and_bins_that_only_some_days_have_are_noted(
+    compared: Lab, is_newest: bool
+) -> None:
+    own = Workspace(challenger_jobs(compared.job)["2"])
+    (before,) = compare_versions(compared.job, None, ALL)
+    runs = {one.partition: one.run_id for one in before.partitions}
+
+    def compare_specs(earlier: DifferenceSpec, later: DifferenceSpec) -> tuple[str, ...]:
+        for day, spec in zip(DAYS, (earlier, later), strict=True):
+            path = difference_path(encode_folder("ds", day), runs[day])
+            own.state.write_bytes(path, to_file(count_rows(make_rows(200, seed=1), spec)))
+        return compare_versions(compared.job, None, ALL)[0].notes
+
+    spec = binary_spec()
+    without_bins = replace(spec, challenger_grid=None)
+    specs = (spec, without_bins) if is_newest else (without_bins, spec)
+    (note,) = compare_specs(*specs)
+    assert note.startswith("rows by both scores are not added up")
+    assert (f"{DAYS[1]} has no bins" in note) == is_newest
+
+    (note,) = compare_specs(replace(spec, threshold=0.3), spec)
+    assert note == (
+        f"{DAYS[0]} is left out: another score, threshold or key was compared then; "
+        f"`--from {DAYS[0]} --to {DAYS[0]}` compares by it"
+    )
 
 
 def test_the_tables_of_all_runs_give_the_series_of_each_figure(compared: Lab) -> None:

@@ -157,9 +157,14 @@ def _ranks(counts: DifferenceCounts) -> RankRecord:
 
 
 def _top(counts: DifferenceCounts) -> tuple[TopRecord, ...]:
-    if not counts.score:
-        return ()
+    """How many rows are among the k highest scores of both.
 
+    Of models of several classes the score is that of the champion's class. So the lists have the
+    rows whose class is surest, and a challenger that is sure of another class does not have them.
+
+    Source: R. Fagin, R. Kumar, D. Sivakumar, "Comparing top k lists" (SIAM Journal on Discrete
+    Mathematics, 2003), whose intersection metric takes the mean of these shares over k.
+    """
     records = []
     for k in TOP_SIZES:
         if 2 * k <= counts.n_compared:

@@ -10,6 +10,7 @@ from nightscore.profiles.differences.difference_counts import DifferenceCounts
 from nightscore.profiles.differences.stored_counts import from_file
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.partition import encode_folder
+from nightscore.schemas.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ def read_differences(workspace: Workspace, manifests: Sequence[Manifest]) -> Dif
     """
     read: list[PartitionDifference] = []
     notes: list[str] = []
+    others: list[str] = []
     whole: DifferenceCounts | None = None
 
     for manifest in reversed(manifests):
@@ -58,7 +60,7 @@ def read_differences(workspace: Workspace, manifests: Sequence[Manifest]) -> Dif
 
         both = counts if whole is None else whole.plus(counts)
         if both is None:
-            notes.append(f"{shown} is left out: its run compared another score or threshold")
+            others.append(shown)
             continue
 
         if whole is not None:
@@ -68,6 +70,7 @@ def read_differences(workspace: Workspace, manifests: Sequence[Manifest]) -> Dif
         whole = both
         read.append(PartitionDifference(manifest, counts))
 
+    notes += [*_of_another_subject(others), *_without_bins(read)]
     return Differences(tuple(reversed(read)), whole, tuple(notes))
 
 
@@ -110,6 +113,43 @@ def _not_added_up(
         yield (
             f"rows by both scores are not added up: the bins of {both.score or 'the score'} are "
             f"those of {since} and later, and before that {why}; `--from {since}` compares by them"
+        )
+
+
+def _of_another_subject(shown: Sequence[str]) -> Iterator[str]:
+    """Which partitions are left out since their runs compared something else.
+
+    Args:
+        shown: The partitions, descending.
+    """
+    if not shown:
+        return
+
+    newest, oldest = shown[0], shown[-1]
+    named = newest if len(shown) == 1 else f"{counted(len(shown), 'partition')} to {newest}"
+    verb = "is" if len(shown) == 1 else "are"
+    yield (
+        f"{named} {verb} left out: another score, threshold or key was compared then; "
+        f"`--from {oldest} --to {newest}` compares by it"
+    )
+
+
+def _without_bins(read: Sequence[PartitionDifference]) -> Iterator[str]:
+    """Whether the newest partition has no bins of its scores, where earlier ones have.
+
+    Args:
+        read: What is added up, descending.
+    """
+    if not read or read[0].counts.joint is not None:
+        return
+
+    with_bins = [one for one in read if one.counts.joint is not None]
+    if with_bins:
+        newest, last = (one.manifest.partition or "the run" for one in (read[0], with_bins[0]))
+        yield (
+            f"rows by both scores are not added up: {newest} has no bins of "
+            f"{read[0].counts.score or 'the score'} from a baseline; `--to {last}` compares by "
+            "earlier ones"
         )
 
 

@@ -17,6 +17,10 @@ from nightscore.schemas.text import counted
 MOST_CHANGES = 3
 """Changes of class that a sentence names."""
 CLASS_SCORE = "probability of the champion's class"
+NO_SCORE = (
+    "The two models have no score in common: one has none, or their outputs or classes are others. "
+    "So only what they refuse and what they cost is compared."
+)
 LEAST_CPU_S = 0.1
 """CPU seconds of the champion below which costs are not compared."""
 PERCENT = 0.0001
@@ -25,7 +29,7 @@ PERCENT = 0.0001
 
 def describe_difference(found: DifferenceRecord) -> list[str]:
     """What a reader should know of a difference, the most important first."""
-    sentences: list[str] = []
+    sentences = [] if has_score(found) else [NO_SCORE]
 
     if found.flips is not None:
         sentences.append(describe_flips(found.flips))
@@ -44,6 +48,11 @@ def describe_difference(found: DifferenceRecord) -> list[str]:
 
     cost = describe_cost(found)
     return [*sentences, cost] if cost else sentences
+
+
+def has_score(found: DifferenceRecord) -> bool:
+    """Whether both models have a score that can be compared."""
+    return bool(found.score) or found.classes is not None
 
 
 def score_name(found: DifferenceRecord) -> str:
@@ -170,7 +179,8 @@ def show_part(share: float) -> str:
 def _overlaps(found: DifferenceRecord) -> Iterator[str]:
     if found.top:
         shown = [f"{top.n_common:,} of {top.k:,}" for top in found.top]
-        yield f"Of the highest scores, both have {', '.join(shown)} in common."
+        scores = "scores" if found.score else "probabilities of the champion's class"
+        yield f"Of the highest {scores}, both have {', '.join(shown)} in common."
 
 
 def _not_scored(found: DifferenceRecord) -> Iterator[str]:
@@ -180,7 +190,7 @@ def _not_scored(found: DifferenceRecord) -> Iterator[str]:
             f"The challenger alone refused {counted(refused.by_challenger_alone, 'row')}, the "
             f"champion alone {refused.by_champion_alone:,}."
         )
-    if found.n_not_compared:
+    if found.n_not_compared and has_score(found):
         yield f"{counted(found.n_not_compared, 'row')} had no two finite scores to compare."
 
 

@@ -157,6 +157,16 @@ def test_groups_of_a_sample_say_of_how_many_rows(has_bins: bool) -> None:
     assert "not stored" in describe_sample(older)
 
 
+def test_models_of_different_outputs_are_said_not_to_be_compared() -> None:
+    spec = replace(binary_spec(), score="", threshold=None)
+    record = summarise_difference(count_rows(ROWS, spec, refused=([], [1, 2])))
+
+    first, refused = describe_difference(record)
+    assert first.startswith("The two models have no score in common")
+    assert refused.startswith("The challenger alone refused 2 rows")
+    assert (record.n, record.delta, record.top, record.groups) == (4_998, None, (), ())
+
+
 def test_records_survive_json() -> None:
     record = summarise_difference(count_rows(ROWS, binary_spec()))
     assert DifferenceRecord.model_validate_json(record.model_dump_json()) == record

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from nightscore.monitoring.differences.wording import describe_difference
 from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.difference import DifferenceRecord
 from tests.support.lake import Lake
@@ -44,3 +45,12 @@ def test_classes_of_two_models_of_several(lake: Lake, models: dict[str, KnownMod
     assert found.classes.n_changed == (was != now).sum() > 0
     for change in found.classes.changes:
         assert change.n == ((was == change.champion) & (now == change.challenger)).sum()
+
+    lists = []
+    for prefix in ("champion_probability", "probability"):
+        scores = np.array([table[f"{prefix}_{name}"][row] for row, name in enumerate(was)])
+        lists.append(set(np.argsort(-scores)[:100].tolist()))
+    (common,) = (top.n_common for top in found.top if top.k == 100)
+    assert common == len(lists[0] & lists[1]), "surest of the class that the champion predicts"
+    (sentence,) = (text for text in describe_difference(found) if "in common" in text)
+    assert "probabilities of the champion's class" in sentence
