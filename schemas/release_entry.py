@@ -90,6 +90,9 @@ class EvidenceRecord(Stored):
     comparison."""
     live: tuple[PartitionEvidence, ...] = ()
     """The latest partitions that the version before has scored."""
+    challenger: tuple[PartitionEvidence, ...] = ()
+    """The latest partitions that the new version has scored as a challenger. Empty: none, or the
+    entry is from before this was stored."""
     comparison: ComparisonRecord | None = None
     """Both versions on the same rows, which they scored as champion and challenger. Null: not
     stored."""
@@ -127,6 +130,9 @@ class ReleaseEntry(VersionedRecord):
     """In UTC. Null: it was not proposed, but done."""
     decision: DecisionRecord | None = None
     """Who approved or rejected a proposal. Null: there was none, or nobody has decided yet."""
+    at_approval: ComparisonRecord | None = None
+    """Both versions on the same rows, as they stood when somebody approved the proposal; `evidence`
+    is what its author knew. Null: nothing compared them, or it was not stored."""
     engine: str
     """Version of nightscore."""
     note: str = ""

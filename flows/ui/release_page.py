@@ -91,7 +91,8 @@ def _decision_of(entry: ReleaseEntry) -> str:
         return ""
 
     note = f": {decision.note}" if decision.note else ""
-    return f"{decision.verdict} by {decision.by}{note}"
+    compared = f" (by then {describe_standing(entry.at_approval)})" if entry.at_approval else ""
+    return f"{decision.verdict} by {decision.by}{note}{compared}"
 
 
 def live_message(release: Release) -> str:
@@ -142,7 +143,10 @@ def _evidence_lines(evidence: EvidenceRecord, job: str) -> Iterator[str]:
     if evidence.baselines:
         yield from _baseline_lines(evidence.baselines)
     if evidence.live:
-        yield from _live_lines(evidence.live)
+        yield from _partition_lines(evidence.live, "### The live version's latest partitions")
+    if evidence.challenger:
+        title = "### What the new version has scored as a challenger"
+        yield from _partition_lines(evidence.challenger, title)
 
 
 def _check_lines(checks: Sequence[CheckEvidence]) -> Iterator[str]:
@@ -184,8 +188,8 @@ def _baseline_lines(baselines: Sequence[BaselineEvidence]) -> Iterator[str]:
     yield from _table(("of", *(LABELS.get(name, name) for name in names), "note"), rows)
 
 
-def _live_lines(partitions: Sequence[PartitionEvidence]) -> Iterator[str]:
-    """What was estimated and came true of the live version's latest partitions."""
+def _partition_lines(partitions: Sequence[PartitionEvidence], title: str) -> Iterator[str]:
+    """What was estimated and came true of a version's latest partitions."""
     stored: list[Sequence[MetricRecord]] = []
     for one in partitions:
         stored += [one.estimated, one.realised]
@@ -205,7 +209,7 @@ def _live_lines(partitions: Sequence[PartitionEvidence]) -> Iterator[str]:
 
         rows.append(cells)
 
-    yield from ("### The live version's latest partitions", "")
+    yield from (title, "")
     yield from _table(header, rows)
 
 

@@ -14,6 +14,9 @@ from nightscore.schemas.partition import show_value
 from nightscore.schemas.performance import MetricRecord
 from nightscore.schemas.text import counted
 
+MAX_NOTE_LENGTH = 40
+"""Longer notes are below the table: its last column is narrow."""
+
 
 def print_records(
     spec: ScoringJob, records: Sequence[EvaluationRecord], together: Sequence[MetricRecord]
@@ -25,9 +28,12 @@ def print_records(
 
     names, rows = list(shown), []
     common = _common_notes(records)
+    long_notes = _long_notes(records, common)
 
     for record in records:
-        rows.append(_row(record, names, common))
+        notes = [note for note in notes_of(record) if note not in common]
+        shown_notes = [long_notes.get(note, note) for note in notes]
+        rows.append(_row(record, names) | {"notes": "; ".join(shown_notes)})
         if record.weighted:
             rows.append(_weighted_row(record, names))
 
@@ -40,6 +46,8 @@ def print_records(
         f"What came true for {spec.name}", ("partition", "rows", "labelled", *names, "notes"), rows
     )
 
+    for note, name in long_notes.items():
+        out.print(f"{name[0].upper()}{name[1:]}: {note}.")
     for note in common:
         out.print(f"All partitions: {note}.")
 
@@ -64,14 +72,23 @@ def _common_notes(records: Sequence[EvaluationRecord]) -> list[str]:
     return [note for note in first if all(note in notes for notes in others)]
 
 
-def _row(record: EvaluationRecord, names: Sequence[str], common: Collection[str]) -> dict[str, str]:
+def _long_notes(records: Sequence[EvaluationRecord], common: Collection[str]) -> dict[str, str]:
+    """Notes that would be folded into many lines, with names that the table has instead."""
+    notes: dict[str, None] = {}
+    for record in records:
+        notes.update(dict.fromkeys(notes_of(record)))
+
+    long = [note for note in notes if len(note) > MAX_NOTE_LENGTH and note not in common]
+    return {note: f"note {number}" for number, note in enumerate(long, start=1)}
+
+
+def _row(record: EvaluationRecord, names: Sequence[str]) -> dict[str, str]:
     share = record.counts.share
     return {
         "partition": show_value(record.partition),
         "rows": f"{record.counts.predictions:,}",
         "labelled": "" if share is None else f"{share:.1%}",
         **{name: show_realised(record.metric(name)) for name in names},
-        "notes": "; ".join(note for note in notes_of(record) if note not in common),
     }
 
 

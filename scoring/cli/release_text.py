@@ -6,6 +6,7 @@ from typing import Any
 from nightscore.cli.show import out
 from nightscore.cli.standing_text import show_standing
 from nightscore.ledger.release_log import Release
+from nightscore.monitoring.decisions.wording import describe_standing
 from nightscore.monitoring.performance.estimates.wording import (
     LABELS,
     OVER_TIME,
@@ -15,6 +16,8 @@ from nightscore.monitoring.performance.estimates.wording import (
 from nightscore.operations.releases.appraisal import Appraisal
 from nightscore.operations.releases.promote import ReleaseResult
 from nightscore.operations.releases.proposals import describe_proposal
+from nightscore.operations.releases.queries import ReleaseList
+from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.performance import MetricRecord
 from nightscore.schemas.release_entry import (
@@ -97,6 +100,8 @@ def release_lines(release: Release) -> Iterator[str]:
         yield from show_diff(entry.diff)
     if entry.evidence is not None:
         yield from show_evidence(entry.evidence)
+    if entry.at_approval is not None:
+        yield f"When it was approved: {describe_standing(entry.at_approval)}"
 
 
 def appraisal_lines(appraisal: Appraisal) -> Iterator[str]:
@@ -116,20 +121,30 @@ def show_evidence(evidence: EvidenceRecord) -> Iterator[str]:
         known = _show_metrics(baseline.metrics) or baseline.note
         yield f"Baseline of version {baseline.version}: {known}"
 
-    if evidence.live:
-        newest = evidence.live[-1]
-
-        estimated = _show_metrics(newest.estimated) or "nothing"
-        yield (
-            f"Live version on {newest.partition}: {estimated} estimated; "
-            f"{_count_come_true(evidence.live)}"
-        )
+    for who, partitions in (("Live", evidence.live), ("New", evidence.challenger)):
+        if partitions:
+            yield f"{who} version on {_show_partitions(partitions)}"
 
     if evidence.comparison is not None:
         yield from show_standing(evidence.comparison)
 
     if evidence.no_comparison:
         yield f"Nothing shows by labels that it is better: {'; '.join(evidence.no_comparison)}"
+
+
+def _show_partitions(partitions: Sequence[PartitionEvidence]) -> str:
+    """What is estimated of the newest one, and what has come true of any."""
+    newest = partitions[-1]
+    parts = [f"{newest.partition}: {_show_metrics(newest.estimated) or 'nothing'} estimated"]
+
+    complete = [
+        one for one in partitions if one.realised and one.is_matured and not one.is_selection
+    ]
+    if complete:
+        realised = _show_metrics(complete[-1].realised)
+        parts.append(f"{realised or 'no shown metric'} came true on {complete[-1].partition}")
+
+    return "; ".join([*parts, _count_come_true(partitions)])
 
 
 def _count_come_true(partitions: Sequence[PartitionEvidence]) -> str:
@@ -170,6 +185,31 @@ def show_state(release: Release) -> str:
     if release.entry.kind == "rejected":
         return "not done"
     return release.outcome.outcome if release.outcome is not None else ""
+
+
+def show_standing_beside(found: ReleaseList, standing: ComparisonRecord) -> str:
+    """Where the decision with a challenger stands, of which nights, and what was done since.
+
+    Verdicts are of nights. An entry of the log changes none of them.
+    """
+    first, *_ = show_standing(standing)
+    if not standing.nights:
+        return f"{first}."
+
+    parts = [f"{first} (nights up to {standing.last})"]
+    effective = [release for release in found.releases if release.is_effective]
+
+    if effective:
+        entry = effective[-1].entry
+        at = f"at {effective[-1].effective_at:%Y-%m-%d %H:%M} UTC, entry {entry.number}"
+        before = None if entry.before is None else entry.before.version
+
+        if entry.after.version == standing.challenger:
+            parts.append(f"version {standing.challenger} went live {at}")
+        elif entry.kind == "demoted" and before == standing.challenger:
+            parts.append(f"version {standing.challenger} was demoted {at}")
+
+    return f"{'; '.join(parts)}."
 
 
 def canary_row(entry: CanaryEntry) -> dict[str, Any]:

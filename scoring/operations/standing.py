@@ -94,6 +94,26 @@ def find_comparison(
     return _with_others(standings, label)
 
 
+def count_scored_by_both(job: ScoringJob, champion: str, challenger: str, model: str) -> int:
+    """How many of the latest partitions two versions have scored as champion and challenger.
+
+    Args:
+        job: Of the champion.
+        champion: Number of the version that is live.
+        challenger: Number of the version that may follow it.
+        model: Name of the registered model of both.
+    """
+    pair = _Pair(_Version(model, champion), _Version(model, challenger))
+    n_scored = 0
+
+    for own in challenger_jobs(job).values():
+        published = _published(Workspace(own), LATEST_PARTITIONS)
+        n_of_own = sum(pair == _pair_of(manifest) for manifest in published)
+        n_scored = max(n_scored, n_of_own)
+
+    return n_scored
+
+
 def _weight(found: ComparisonRecord) -> tuple[bool, bool, int, int]:
     """Of several challengers of one version, the one with the greatest weight is the evidence.
 

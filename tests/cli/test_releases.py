@@ -11,7 +11,7 @@ from nightscore.cli.app import build_app
 from nightscore.cli.options import read_moment
 from nightscore.cli.release_text import show_evidence
 from nightscore.errors import InvalidJobError, ReleaseError
-from nightscore.flows.ui.release_page import _live_lines
+from nightscore.flows.ui.release_page import _partition_lines
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.model_versions import resolve
 from nightscore.operations.releases.evidence import baseline_evidence
@@ -219,7 +219,7 @@ def test_evidence_tells_labels_that_stand_for_all_rows_from_others() -> None:
         "1 of its latest 4 partitions have come true, 1 so far, with more labels to come, "
         "1 by a selection of labelled rows"
     )
-    page = "\n".join(_live_lines(partitions))
+    page = "\n".join(_partition_lines(partitions, "### A version"))
     assert "| 2026-11-02 (a selection by score) |" in page
     assert "| 2026-11-03 (more labels to come) |" in page
     assert "| 2026-11-04 |" in page

@@ -18,6 +18,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 KINDS: dict[str, type[Any]] = {
     "release-1b.json": ReleaseEntry,
     "release-1c.json": ReleaseEntry,
+    "release-1d.json": ReleaseEntry,
     "release-1.outcome.json": OutcomeRecord,
     "release-1.job.json": ReleaseJobRecord,
     "release-2.json": ReleaseEntry,

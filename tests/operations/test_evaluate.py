@@ -342,6 +342,20 @@ def test_by_segment_worst_first(bare_lake: Lake, capsys: pytest.CaptureFixture[s
     assert told.count("no segments by size") == 1, "once, below the table"
 
 
+def test_long_notes_are_below_the_table(
+    bare_lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = one_day(bare_lake, labels_of(predictions(100), DAY))
+    canary = "what readers saw is of two models: version 8, 20 % by id with the salt 2024-03"
+    of_canary = record.model_copy(update={"notes": (canary, "a short one")})
+    print_records(labelled_job(bare_lake), [record, of_canary, of_canary], [])
+
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1] == f"Note 1: {canary}."
+    assert sum("note 1; a short one" in line for line in told) == 2
+    assert sum("two models" in line for line in told) == 1
+
+
 def test_labels_in_folders_of_their_days(bare_lake: Lake) -> None:
     job = labelled_job(bare_lake)
     rows = publish_days(job)

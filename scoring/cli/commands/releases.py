@@ -21,11 +21,11 @@ from nightscore.cli.release_text import (
     canary_row,
     print_result,
     show_move,
+    show_standing_beside,
     show_state,
 )
 from nightscore.cli.resolve import load, log_to, model_cache
 from nightscore.cli.show import counted, out, print_json, print_table
-from nightscore.cli.standing_text import print_standings
 from nightscore.cli.summary import print_failures
 from nightscore.engine.worker_backend_catalog import open_pool
 from nightscore.errors import ReleaseError
@@ -42,6 +42,7 @@ from nightscore.operations.releases.put_back import plan_put_back, put_back
 from nightscore.operations.releases.queries import ReleaseList, describe, live_at, read_releases
 from nightscore.operations.releases.target import ReleaseTarget, find_target
 from nightscore.operations.rollback import RollbackItem
+from nightscore.operations.standing import standings
 from nightscore.process import user_and_host
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
@@ -139,7 +140,8 @@ def releases(job: str, at: datetime | None, as_json: bool) -> None:
         return
 
     _print_log(found)
-    print_standings(spec, in_detail=False)
+    for standing in standings(spec):
+        out.print(show_standing_beside(found, standing))
 
 
 def _print_log(found: ReleaseList) -> None:

@@ -16,7 +16,7 @@ from nightscore.operations.releases.appraisal import resolve_version
 from nightscore.operations.releases.completion import complete
 from nightscore.operations.releases.entries import add, read_noticing
 from nightscore.operations.releases.promote import ReleaseResult
-from nightscore.operations.releases.proposals import decision_command
+from nightscore.operations.releases.proposals import compare_again, decision_command
 from nightscore.operations.releases.target import ReleaseTarget, check_number, find_target
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DecisionRecord
@@ -28,7 +28,8 @@ def approve_release(
 ) -> ReleaseResult:
     """Make a proposed version live: look again at what may have changed, log it, move the alias.
 
-    The evidence is that of the proposal. If an earlier approval has died, it is completed instead.
+    The evidence is that of the proposal, with how both versions compare by now. If an earlier
+    approval has died, it is completed instead.
 
     Args:
         job: Whose model is an alias.
@@ -40,7 +41,8 @@ def approve_release(
     Raises:
         ConflictError: None of this version waits, somebody else has decided, or somebody has moved
             the alias by other means.
-        ReleaseError: The same person has proposed it, or the version is pinned to other bytes now.
+        ReleaseError: The same person has proposed it, the version is pinned to other bytes now, or
+            labels have become known that no longer speak for it.
         ModelNotFoundError, ModelDigestError: The version is gone, or its artifacts have changed.
         InvalidJobError, StorageError: As of `promote`.
     """
@@ -63,8 +65,10 @@ def approve_release(
     proposal = _find_proposal(target, releases, version)
     _check_somebody_else(target, proposal, by)
     _check_unchanged(target, proposal, cache)
+    compared = compare_again(target, proposal)
 
     entry = _decided(proposal, DecisionRecord(verdict="approved", at=_now(), by=by, note=note))
+    entry = entry.model_copy(update={"at_approval": compared})
 
     add(target, entry)
 

@@ -15,7 +15,7 @@ from nightscore.monitoring.performance.estimates.estimation import (
 )
 from nightscore.operations.checklist import Check
 from nightscore.operations.performance import estimate_performance, recorded_between
-from nightscore.operations.standing import find_comparison
+from nightscore.operations.standing import count_scored_by_both, find_comparison
 from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.job import ScoringJob
@@ -25,7 +25,9 @@ from nightscore.schemas.release_entry import (
     EvidenceRecord,
     PartitionEvidence,
 )
+from nightscore.schemas.text import counted
 
+NO_LABELS = "the job names no labels, by which predictions could be compared"
 LATEST_PARTITIONS = 14
 """Two weeks of nightly runs: each weekday is in them twice."""
 
@@ -62,7 +64,8 @@ def gather_evidence(
             CheckEvidence(name=check.name, state=check.state, found=check.found) for check in checks
         ),
         baselines=tuple(baseline_evidence(workspace, version, cache) for version in versions),
-        live=_of_partitions(job, live, cache),
+        live=() if live is None else _of_partitions(job, live, cache),
+        challenger=_of_challenger(job, candidate, cache),
         comparison=comparison,
         no_comparison=why_no_comparison(job, live, candidate, comparison),
     )
@@ -85,20 +88,36 @@ def why_no_comparison(
     if live is None:
         return ("no version is live yet, so there is nothing to compare with",)
 
-    if comparison is not None:
+    if comparison is not None and comparison.by == "labels":
         is_enough = comparison.is_better_by_labels
         return () if is_enough else (describe_standing(comparison),)
 
+    if comparison is not None:
+        return (describe_standing(comparison), *_how_labels_compare(job))
+
+    n_both = count_scored_by_both(job, live.version, candidate.version, candidate.name)
+    both = f"version {live.version} and version {candidate.version}"
+
+    if n_both:
+        scored = f"{both} have scored {counted(n_both, 'partition')} together"
+        return (f"{scored}, of which none is compared by labels yet", *_how_labels_compare(job))
+
     reasons = [
-        f"no rows are stored that both version {live.version} and version {candidate.version} "
-        "have scored; their baselines are of rows of their own"
+        f"no rows are stored that both {both} have scored; their baselines are of rows of their own"
     ]
     if not challenger_jobs(job):
         reasons.append(f"with `release: {{challenger: {candidate.uri}}}` runs would score them")
 
     if job.labels is None:
-        reasons.append("the job names no labels, by which predictions could be compared")
+        reasons.append(NO_LABELS)
     return tuple(reasons)
+
+
+def _how_labels_compare(job: ScoringJob) -> tuple[str, ...]:
+    """What to do about rows that both versions have scored, and no labels compare."""
+    if job.labels is None:
+        return (NO_LABELS,)
+    return (f"once labels are known, `{job.command('evaluate')}` compares both by them",)
 
 
 def baseline_evidence(
@@ -128,12 +147,20 @@ def baseline_evidence(
     return BaselineEvidence(version=version.version, baseline=sha256, metrics=metrics)
 
 
-def _of_partitions(
-    job: ScoringJob, live: ModelVersion | None, cache: ModelCache
+def _of_challenger(
+    job: ScoringJob, candidate: ModelVersion, cache: ModelCache
 ) -> tuple[PartitionEvidence, ...]:
-    """The latest partitions that the live version has scored, as far as anything is known."""
+    """The latest partitions that a version has scored as a challenger, of its longest series."""
+    series = [_of_partitions(own, candidate, cache) for own in challenger_jobs(job).values()]
+    return max(series, key=len, default=())
+
+
+def _of_partitions(
+    job: ScoringJob, version: ModelVersion, cache: ModelCache
+) -> tuple[PartitionEvidence, ...]:
+    """The latest partitions that a version has scored, as far as anything is known."""
     values = recorded_between(job, None, None, LATEST_PARTITIONS)
-    if live is None or not values:
+    if not values:
         return ()
 
     try:
@@ -152,5 +179,5 @@ def _of_partitions(
             is_selection=partition.is_selection,
         )
         for partition in found.partitions
-        if partition.model == live.uri and (partition.estimated or partition.realised)
+        if partition.model == version.uri and (partition.estimated or partition.realised)
     )

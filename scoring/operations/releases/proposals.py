@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 from nightscore.errors import ConflictError, ReleaseError
 from nightscore.ledger.release_log import Release
+from nightscore.monitoring.decisions.wording import describe_standing
 from nightscore.operations.releases.target import ReleaseTarget
+from nightscore.operations.standing import find_comparison
+from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.release_entry import ReleaseEntry
 
@@ -81,3 +84,52 @@ def check_was_live(target: ReleaseTarget, releases: Sequence[Release], version: 
         found=version,
         next_step=f"`{target.job.command('promote', '--to', version)}` proposes it",
     )
+
+
+def compare_again(target: ReleaseTarget, proposal: ReleaseEntry) -> ComparisonRecord | None:
+    """How both versions compare by now.
+
+    Whoever approves has seen the evidence of the proposal. What speaks against the version since
+    then, nobody has accepted: labels that say `worse`, or that no longer say `better`.
+
+    Args:
+        target: The alias and its log.
+        proposal: That somebody approves.
+
+    Returns:
+        None: nothing compares them, as where the job no longer names the challenger.
+
+    Raises:
+        ReleaseError: It is worse by now, or no longer better.
+    """
+    before = proposal.before
+    if before is None:
+        return None
+
+    job, version = target.job, proposal.after.version
+    compared = find_comparison(job, before.version, version, target.alias.model)
+
+    evidence = proposal.evidence
+    seen = evidence.comparison if evidence is not None else None
+
+    if compared is None or not _speaks_against(seen, compared):
+        return compared
+
+    before_it = "nothing that compares both" if seen is None else describe_standing(seen)
+    raise ReleaseError(
+        f"Less speaks for version {version} than when it was proposed; nothing was changed.",
+        target.log.place,
+        expected=f"as at {proposal.at:%Y-%m-%d %H:%M} UTC: {before_it}",
+        found=describe_standing(compared),
+        next_step=f"drop the proposal with `{decision_command(job, 'reject', proposal)}`; "
+        f"`{job.command('promote', '--to', version)}` proposes it again with what is known now",
+    )
+
+
+def _speaks_against(seen: ComparisonRecord | None, compared: ComparisonRecord) -> bool:
+    """Whether it is worse by now and was not, or no longer better."""
+    if seen is not None and seen.is_better_by_labels:
+        return not compared.is_better_by_labels
+
+    was_worse = seen is not None and seen.verdict == "worse"
+    return compared.verdict == "worse" and not was_worse

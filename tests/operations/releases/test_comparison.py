@@ -5,10 +5,13 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from nightscore.cli.release_text import show_evidence
+from nightscore.cli.release_text import release_lines, show_evidence, show_standing_beside
 from nightscore.errors import ReleaseError
+from nightscore.flows.ui.release_page import page_of_release, release_markdown
+from nightscore.monitoring.performance.estimates.wording import metric_of
 from nightscore.operations.evaluate import evaluate
-from nightscore.operations.standing import standings
+from nightscore.operations.releases.queries import read_releases
+from nightscore.operations.standing import find_comparison, standings
 from nightscore.schemas.challenger_jobs import challenger_job
 from nightscore.schemas.comparison import LossSums, PairedRecord
 from tests.operations.releases.conftest import Lab
@@ -18,13 +21,14 @@ from tests.support.outcomes import NOW, write_labels
 CHALLENGER = "models:/delay/2"
 
 
-def compare_for(lab: Lab, n_nights: int, difference: float) -> None:
+def compare_for(lab: Lab, n_nights: int, difference: float, n_before: int = 0) -> None:
     """Nights that versions 1 and 2 have both scored, with this mean difference of their losses."""
-    lab.changes["release"] = {"challenger": CHALLENGER}
+    release = lab.changes.get("release", {})
+    lab.changes["release"] = release | {"challenger": CHALLENGER}
     own = challenger_job(lab.job, CHALLENGER)
     noise = np.random.default_rng(1).normal(0, 0.0005, n_nights)
 
-    for night in range(n_nights):
+    for night in range(n_before, n_nights):
         sums = LossSums(
             name="log_loss",
             n=400,
@@ -91,7 +95,10 @@ def test_nights_of_another_version_are_no_evidence(lab: Lab) -> None:
 
 
 def test_a_week_in_the_shadow_and_its_labels_are_enough(lab: Lab) -> None:
-    """Runs with a challenger, labels, an evaluation, and a promotion without the flag."""
+    """Runs with a challenger, labels, an evaluation, and a promotion without the flag.
+
+    Before the evaluation, the refusal names it.
+    """
     days = [f"2024-03-{day:02}" for day in range(1, 8)]
     lab.changes |= {
         "release": {"challenger": CHALLENGER},
@@ -113,6 +120,13 @@ def test_a_week_in_the_shadow_and_its_labels_are_enough(lab: Lab) -> None:
         labels.append(pl.DataFrame({"id": range(40), "ds": [day] * 40, "y": y}))
 
     write_labels(lab.lake, pl.concat(labels))
+    with pytest.raises(ReleaseError) as caught:
+        lab.promote("2", without_labels=False)
+
+    (problem,) = caught.value.problems
+    assert "version 1 and version 2 have scored 7 partitions together, of which none is" in problem
+    assert f"`{lab.job.command('evaluate')}` compares both by them" in problem
+
     done = evaluate(lab.job, NOW)
     done.check()
     assert [record.partition for record in done.challengers["2"].records] == days
@@ -126,8 +140,102 @@ def test_a_week_in_the_shadow_and_its_labels_are_enough(lab: Lab) -> None:
     assert evidence is not None
     assert evidence.comparison == standing
 
+    told = [*show_evidence(evidence)]
+    (line,) = [line for line in told if line.startswith("New version on 2024-03-07: ")]
+    realised = evidence.challenger[-1].realised
+    assert [one.partition for one in evidence.challenger] == days
+    rmse = metric_of(realised, "rmse")
+    assert rmse is not None
+    assert f"RMSE {rmse.value:.3f} (" in line
+    assert line.endswith("came true on 2024-03-07; 7 of its latest 7 partitions have come true")
+
+    page = release_markdown(page_of_release(lab.log()[-1]), "done")
+    assert "### What the new version has scored as a challenger" in page
+
     (after,) = standings(lab.job)
     assert after == standing, "no run has both as champion and challenger since"
+
+
+@pytest.mark.parametrize(
+    ("seen", "known", "words"),
+    [
+        ((9, -0.03), (12, 0.3), "undecided after 12 nights"),
+        ((4, 0.03), (9, 0.03), "worse after 9 nights"),
+        (None, (9, 0.03), "worse after 9 nights"),
+    ],
+)
+def test_labels_that_speak_against_a_proposal_since_then_keep_it_from_being_approved(
+    lab: Lab, seen: tuple[int, float] | None, known: tuple[int, float], words: str
+) -> None:
+    lab.changes["release"] = {"approval": "required"}
+    if seen is not None:
+        compare_for(lab, *seen)
+
+    lab.promote("2", without_labels=seen is None or seen[1] > 0)
+    compare_for(lab, *known, n_before=seen[0] if seen is not None else 0)
+    with pytest.raises(ReleaseError, match="Less speaks for version 2 than") as caught:
+        lab.approve("2")
+
+    assert words in caught.value.found
+    told = "challenger 2 against 1: " if seen is not None else "nothing that compares both"
+    assert told in caught.value.expected
+    assert f"promote {lab.job.given_as} --to 2` proposes it again" in caught.value.next_step
+    assert (lab.live, lab.told()) == ("1", [])
+
+    lab.reject("2")
+    with pytest.raises(ReleaseError, match="evidence: nothing shows"):
+        lab.promote("2", without_labels=False)
+
+
+@pytest.mark.parametrize(
+    ("seen", "known", "without_labels"),
+    [
+        ((9, -0.03), (12, -0.03), False),
+        ((4, -0.03), (9, -0.03), True),
+        ((4, -0.03), (9, 0.0), True),
+        ((9, 0.03), (12, 0.03), True),
+    ],
+)
+def test_what_does_not_speak_against_it_is_kept_beside_the_evidence(
+    lab: Lab, seen: tuple[int, float], known: tuple[int, float], without_labels: bool
+) -> None:
+    lab.changes["release"] = {"approval": "required"}
+    compare_for(lab, *seen)
+    lab.promote("2", without_labels=without_labels)
+    compare_for(lab, *known, n_before=seen[0])
+    lab.approve("2")
+
+    (release,) = lab.log()
+    entry = release.entry
+    assert entry.evidence is not None
+    assert entry.evidence.comparison is not None
+    assert entry.at_approval is not None
+    assert (entry.evidence.comparison.nights, entry.at_approval.nights) == (seen[0], known[0])
+
+    told = [*release_lines(release)]
+    assert told[-1].startswith("When it was approved: challenger 2 against 1: ")
+    assert f"after {known[0]} nights" in told[-1]
+    assert "(by then challenger 2 against 1: " in release_markdown(page_of_release(release), "")
+
+
+def test_releases_say_of_which_nights_a_verdict_is_and_what_was_done_since(lab: Lab) -> None:
+    compare_for(lab, 9, -0.03)
+    standing = find_comparison(lab.job, "1", "2", "delay")
+    assert standing is not None
+
+    def told() -> str:
+        return show_standing_beside(read_releases(lab.job), standing)
+
+    verdict = "Challenger 2 against 1: better after 9 nights (nights up to 2024-03-09)"
+    assert told() == f"{verdict}."
+
+    lab.promote("2")
+    at = lab.log()[-1].effective_at
+    assert told() == f"{verdict}; version 2 went live at {at:%Y-%m-%d %H:%M} UTC, entry 1."
+
+    lab.demote()
+    at = lab.log()[-1].effective_at
+    assert told() == f"{verdict}; version 2 was demoted at {at:%Y-%m-%d %H:%M} UTC, entry 2."
 
 
 def test_the_pairs_of_a_canary_are_the_rows_of_its_arm(lab: Lab) -> None:
