@@ -11,12 +11,10 @@ from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.job import ScoringJob
 
 
-def print_standings(job: ScoringJob, *, in_detail: bool = True) -> None:
+def print_standings(job: ScoringJob) -> None:
     """Print where the decision stands with each challenger of a job."""
     for standing in standings(job):
-        first, *details = show_standing(standing)
-        out.print(first)
-        for line in details if in_detail else ():
+        for line in show_standing(standing):
             out.print(line)
 
 
