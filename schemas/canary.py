@@ -3,6 +3,7 @@
 from typing import Literal
 
 from nightscore.schemas.base_record import Stored
+from nightscore.schemas.text import counted
 
 
 class CanaryRecord(Stored):
@@ -52,7 +53,10 @@ class CanaryRecord(Stored):
 
     def __str__(self) -> str:
         """Which rows are the challenger's, in one clause."""
-        text = f"{self.arm}, {self.rows:,} rows"
+        if not (self.rows or self.rows_refused_alone):
+            return f"{self.arm}; no row of this partition is of its arm"
+
+        text = f"{self.arm}, {counted(self.rows, 'row')}"
         if self.rows_refused_alone:
             text += f"; {self.rows_refused_alone:,} rows that it refused are of the job's own model"
         return f"{text}; model_version says which"

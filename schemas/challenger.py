@@ -51,9 +51,19 @@ class ChallengerRecord(Stored):
         if self.status == "unfinished":
             return f"challenger {name} is not published yet"
 
-        if not self.rows_refused_alone:
-            return f"challenger {name} scored the same {counted(self.rows, 'row')}"
-        return (
-            f"challenger {name} scored {counted(self.rows, 'row')} of the same, and refused "
-            f"{self.rows_refused_alone:,} that the job's own model has scored"
-        )
+        return f"challenger {name} {self._scored}"
+
+    @property
+    def _scored(self) -> str:
+        """Which rows it scored."""
+        rows, is_canary = counted(self.rows, "row"), self.mode == "canary"
+
+        if self.rows_refused_alone:
+            which = "its arm" if is_canary else "the same"
+            refused = f"{self.rows_refused_alone:,} that the job's own model has scored"
+            return f"scored {rows} of {which}, and refused {refused}"
+        if not is_canary:
+            return f"scored the same {rows}"
+        if not self.rows:
+            return "scored no row: none of this partition is of its arm"
+        return f"scored {rows} of its arm"

@@ -49,3 +49,14 @@ class FlagRecord(Stored):
     """Name of the value. Empty: the provider gave none."""
     reason: str = ""
     """Why it is this value, in OpenFeature's words, such as `STATIC` or `TARGETING_MATCH`."""
+
+    def __str__(self) -> str:
+        """What it said, in one clause."""
+        value = str(self.value).lower() if isinstance(self.value, bool) else f"{self.value:.4g}"
+        details = []
+        if self.variant:
+            details.append(f"variant {self.variant}")
+        if self.reason:
+            details.append(self.reason)
+
+        return f"{self.name} was {value}" + (f" ({', '.join(details)})" if details else "")

@@ -135,8 +135,16 @@ def challenger_problems(release: Release, model: str) -> Iterator[Problem]:
             yield Problem(
                 path,
                 f"{n_times} challengers are called {label}: {', '.join(same)}; each has a table of "
-                "this name, so remove one, or give one another alias",
+                "this name, so remove one, or name one by an alias of its own, "
+                f"{_example(same[-1])}",
             )
+
+
+def _example(uri: str) -> str:
+    """A URI whose label no other challenger has."""
+    match = MODEL_URI.fullmatch(uri)
+    name = match["name"] if match is not None else "model"
+    return f"such as models:/{name}@{name}_challenger"
 
 
 def canary_problems(

@@ -85,6 +85,9 @@ def _facts(manifest: Manifest, tracked: TrackedRun | None) -> list[str]:
     if manifest.attempts > 1:
         run += f", attempt {manifest.attempts}"
 
+    canary = [] if manifest.canary is None else [f"| canary | {escaped(str(manifest.canary))} |"]
+    flag = [] if manifest.flag is None else [f"| flag | {escaped(str(manifest.flag))} |"]
+
     return [
         f"| rows | {counts.rows_in:,} read, {counts.rows_scored:,} scored, "
         f"{counts.rows_quarantined:,} quarantined |",
@@ -92,6 +95,8 @@ def _facts(manifest: Manifest, tracked: TrackedRun | None) -> list[str]:
         f"| model | {escaped(named_model(model.name, model.version))} "
         f"({escaped(model.estimator or 'not loaded')}) |",
         f"| digest | {digest} |",
+        *canary,
+        *flag,
         f"| time | {show_seconds(measures.total_s)}, {measures.rows_per_s:,.0f} rows/s; "
         f"{_shards(manifest)}, the slowest {measures.slowest_shard_s:.1f} s |",
         f"| cost | {measures.cpu_s:.1f} CPU s, peak {peak_mib:,} MiB per worker |",

@@ -88,8 +88,7 @@ def _print_done(manifest: Manifest) -> None:
         f"  manifest:    {manifest.location}",
     ]
 
-    if manifest.canary is not None:
-        lines.insert(3, f"  canary:      {manifest.canary}")
+    lines[3:3] = _canary(manifest)
 
     if manifest.quarantine.by_column:
         lines.insert(2, f"  quarantine:  {_quarantine(manifest)}")
@@ -106,6 +105,16 @@ def _print_done(manifest: Manifest) -> None:
 
     for warning in manifest.warnings:
         err.print(f"  warning:     {warning}")
+
+
+def _canary(manifest: Manifest) -> list[str]:
+    """Which rows are of a challenger, and what a feature flag has said of it."""
+    lines = []
+    if manifest.canary is not None:
+        lines.append(f"  canary:      {manifest.canary}")
+    if manifest.flag is not None:
+        lines.append(f"  flag:        {manifest.flag}")
+    return lines
 
 
 def _quarantine(manifest: Manifest) -> str:

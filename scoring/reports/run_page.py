@@ -259,6 +259,8 @@ def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
     if manifest.canary is not None:
         report = f"`nightscore report {manifest.job}@{manifest.canary.label}` shows its arm"
         facts.insert(3, ("Canary", f"{manifest.canary}. {report}"))
+    if manifest.flag is not None:
+        facts.insert(3, ("Flag", str(manifest.flag)))
 
     for challenger in manifest.challengers:
         facts.append((f"@{challenger.label}", challenger.text))

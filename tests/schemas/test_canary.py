@@ -92,6 +92,10 @@ def test_a_record_says_whose_rows_are_whose() -> None:
         "model_version says which"
     )
     refused = record.model_copy(update={"rows_refused_alone": 3})
+    assert str(record.model_copy(update={"rows": 0})) == (
+        "version 8 scored 5 % of the keys (by customer_id, salt 2026-11); no row of this partition "
+        "is of its arm"
+    )
     assert "; 3 rows that it refused are of the job's own model; " in str(refused)
     assert refused.assigned == record.assigned
     assert record.model_copy(update={"share": 0.1}).assigned != record.assigned

@@ -49,6 +49,7 @@ def test_one_challenger_or_several(given: object, labels: dict[str, str]) -> Non
         ({"challenger": f"models:/m-{7:032x}"}, "expected models:/<name>@<alias>"),
         ({"challenger": "delay"}, "expected models:/<name>@<alias>"),
         ({"challenger": ["models:/a/8", "models:/b/8"]}, "2 challengers are called 8"),
+        ({"challenger": ["models:/a@new", "models:/b@new"]}, "such as models:/b@b_challenger"),
         ({"challenger": CHALLENGER, "mode": "mirror"}, "release.mode"),
         ({"challenger": CHALLENGER, "max_overhead": 0}, "release.max_overhead"),
     ],

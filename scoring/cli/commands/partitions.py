@@ -7,10 +7,14 @@ from typing import Any
 
 from nightscore.cli.resolve import load_any, model_cache, read_range, read_value
 from nightscore.cli.show import as_row, out, print_json, print_table, show_count, show_size
+from nightscore.inputs.partitions import parse_value
 from nightscore.inputs.values import check_value
+from nightscore.ledger.manifest_files import find_manifest
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.partitions import PartitionStatus, partition_statuses
 from nightscore.operations.releases.queries import how_it_became_live
+from nightscore.schemas.flag import FlagRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import order_of
 
@@ -82,8 +86,11 @@ def explain(job: str, partition: str, as_json: bool, cache_dir: Path | None) -> 
 
 def _with_release(spec: ScoringJob, status: PartitionStatus, model: PinnedModel) -> PartitionStatus:
     """The status, with the arms of a canary, and how another version came to be live."""
-    if status.canary is not None:
-        status = replace(status, reasons=(*status.reasons, f"canary: {status.canary}"))
+    notes = [] if status.canary is None else [f"canary: {status.canary}"]
+    flag = _flag_of(spec, status)
+    if flag is not None:
+        notes.append(f"flag: {flag} when this was scored")
+    status = replace(status, reasons=(*status.reasons, *notes))
 
     version = model.version.version
     if status.model_version in (None, version):
@@ -91,3 +98,14 @@ def _with_release(spec: ScoringJob, status: PartitionStatus, model: PinnedModel)
 
     how = how_it_became_live(spec, version)
     return replace(status, reasons=(*status.reasons, how)) if how else status
+
+
+def _flag_of(spec: ScoringJob, status: PartitionStatus) -> FlagRecord | None:
+    """What a feature flag said to the run that readers see. None: it was not asked."""
+    if status.run_id is None or spec.release is None:
+        return None
+
+    workspace = Workspace(spec)
+    folder = workspace.folder(parse_value(status.value))
+    manifest = find_manifest(workspace.state, folder, status.run_id)
+    return None if manifest is None else manifest.flag

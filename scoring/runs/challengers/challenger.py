@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from nightscore.engine.planning.plan import Beside, agree_on_columns
 from nightscore.engine.planning.predictor_choice import PredictorChoice, choose_predictor
 from nightscore.engine.shard import ChallengerResult
+from nightscore.errors import ScoringError
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.live import Live
 from nightscore.models.pinned import PinnedModel
@@ -24,6 +25,24 @@ from nightscore.schemas.difference import DifferenceRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import ModelFacts
 from nightscore.schemas.model_uri import named_model
+from nightscore.schemas.text import counted
+
+MAX_PROBLEMS = 3
+"""That a sentence about a challenger names."""
+
+
+def with_problems(what: str, error: BaseException | None) -> str:
+    """What went wrong, and the first of its single problems."""
+    problems = error.problems if isinstance(error, ScoringError) else ()
+    if not problems:
+        return what
+
+    named = [what.rstrip("."), *problems[:MAX_PROBLEMS]]
+    n_more = len(problems) - MAX_PROBLEMS
+    if n_more > 0:
+        named.append(f"and {counted(n_more, 'more problem')}")
+
+    return "; ".join(named)
 
 
 class Challenger:
@@ -211,6 +230,7 @@ class Challenger:
             status = manifest.status
 
         why = (error.what or error.message) if error is not None else ""
+        why = with_problems(why, self.error)
 
         return ChallengerRecord(
             label=self.label,

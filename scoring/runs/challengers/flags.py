@@ -78,17 +78,21 @@ def _evaluate(flag: ReleaseFlag, about: Mapping[str, str], allow_code: Sequence[
     client: Any = api.get_client(DOMAIN)
     context = EvaluationContext(about["job"], dict(about))
 
-    # bool before int: Python takes one for the other.
-    for read, default in (
-        (client.get_float_details, math.nan),
-        (client.get_boolean_details, False),
-        (client.get_integer_details, -1),
-    ):
-        details = read(flag.name, default, context)
-        if details.error_code != ErrorCode.TYPE_MISMATCH:
-            break
+    number = client.get_float_details(flag.name, math.nan, context)
+    if number.error_code is None and number.value not in (0.0, 1.0):
+        return number
+    if number.error_code not in (None, ErrorCode.TYPE_MISMATCH):
+        return number
 
-    return details
+    # Python takes a bool for an integer, and flagd's provider makes a float of that: `true` would
+    # be all keys.
+    details = client.get_boolean_details(flag.name, False, context)
+    if details.error_code != ErrorCode.TYPE_MISMATCH:
+        return details
+
+    if number.error_code is None:
+        return number
+    return client.get_integer_details(flag.name, -1, context)
 
 
 def _make_provider(flag: ReleaseFlag, allow_code: Sequence[str]) -> Any:

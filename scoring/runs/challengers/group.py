@@ -21,7 +21,7 @@ from nightscore.runs.challengers.canary import (
     without_canary,
 )
 from nightscore.runs.challengers.canary_entries import critical_findings, note_stopped
-from nightscore.runs.challengers.challenger import Challenger
+from nightscore.runs.challengers.challenger import Challenger, with_problems
 from nightscore.runs.challengers.differences import with_difference
 from nightscore.runs.challengers.publication import publish_challenger
 from nightscore.runs.challengers.shards import (
@@ -236,9 +236,9 @@ class Challengers:
 
         what = error.what if isinstance(error, ScoringError) else f"{type(error).__name__}: {error}"
         verb = "did not score" if is_refusal else "was not published"
-        note = f"{challenger.shown} {verb}: {what.rstrip('.')}"
+        note = f"{challenger.shown} {verb}: {with_problems(what, error).rstrip('.')}"
         if manifest.location:
-            note += f"; `{challenger.execution.job.command('runs')}` says more"
+            note += f"; `{challenger.execution.job.command('runs', '--json')}` says more"
         self._warn(note)
 
     def _warn(self, note: str) -> None:

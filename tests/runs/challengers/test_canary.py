@@ -118,6 +118,22 @@ def test_each_row_has_the_prediction_of_the_model_of_its_arm(
     assert (own["champion_probability"] == expected).all()
 
 
+def test_an_arm_without_rows_is_no_alarm(canary_lake: Lake) -> None:
+    job = canary_job(canary_lake, release={"share": 0.0001})
+    for _ in range(2):  # the first night's findings must not end the canary
+        manifest = canary_lake.run(job, force=True)
+
+    assert manifest.canary is not None and manifest.canary.rows == 0
+    assert str(manifest.canary).endswith("no row of this partition is of its arm")
+    (record,) = manifest.challengers
+    assert (record.status, record.rows) == ("published", 0)
+    assert record.text.endswith("scored no row: none of this partition is of its arm")
+    assert not any("challenger" in note or "canary" in note for note in manifest.warnings)
+    assert set(published(canary_lake, job)["model_version"]) == {"1"}
+    assert canary_lake.run(job).status == "unchanged"
+    assert verify(job, DAY, canary_lake.pool, canary_lake.cache, N_ROWS, seed=0).is_sound
+
+
 def test_the_arms_of_a_published_partition_stay(canary_lake: Lake) -> None:
     first = canary_lake.run(canary_job(canary_lake))
     again = canary_lake.run(canary_job(canary_lake, release={"share": 0.5}))

@@ -7,13 +7,19 @@ from typing import Any
 
 import mlflow
 import pytest
+import yaml
 from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvider
+from typer.testing import CliRunner
 
+from nightscore.cli.app import build_app
+from nightscore.cli.summary import print_manifest
 from nightscore.engine.base_pool import BasePool
 from nightscore.errors import InvalidJobError
+from nightscore.flows.ui.run_page import run_markdown
 from nightscore.ledger.canary_log import CanaryLog
 from nightscore.ledger.release_log import ReleaseLog
 from nightscore.models.cache import ModelCache
+from nightscore.reports.run_page import _facts
 from nightscore.schemas.flag import FlagRecord
 from nightscore.schemas.job import ScoringJob
 from tests.support.lake import Lake
@@ -141,6 +147,40 @@ def test_no_flag_is_asked_about_dates_before_the_newest_entry(lake: Lake) -> Non
     today = lake.run(job, day(0))
     assert today.canary is not None
     assert today.canary.share == 0.9
+
+
+def test_people_see_what_the_flag_said(
+    lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = flag_job(lake)
+    manifest = lake.run(job, day(0))
+    said = "share was 0.5 (variant now, STATIC)"
+
+    print_manifest(manifest, job)
+    assert f"flag: {said}" in " ".join(capsys.readouterr().out.split())
+    assert f"| flag | {said} |" in run_markdown(manifest)
+    assert f"| canary | {manifest.canary} |" in run_markdown(manifest)
+    assert manifest.drift is not None
+    assert ("Flag", said) in _facts(manifest, manifest.drift)
+
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    explained = CliRunner().invoke(
+        build_app(), ["explain", str(path), day(0), "--cache-dir", str(lake.cache.root)]
+    )
+    assert explained.exit_code == 0, explained.output
+    assert f"- flag: {said} when this was scored" in explained.output
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (FlagRecord(name="go", value=True), "go was true"),
+        (FlagRecord(name="go", value=0.05, reason="STATIC"), "go was 0.05 (STATIC)"),
+    ],
+)
+def test_a_flag_in_words(record: FlagRecord, said: str) -> None:
+    assert str(record) == said
 
 
 def test_a_flag_needs_a_canary(lake: Lake) -> None:

@@ -4,6 +4,7 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,6 +36,22 @@ def make_provider() -> InMemoryProvider:
     return InMemoryProvider(flags)
 
 
+class FlagdLikeProvider(InMemoryProvider):
+    """Makes a float of each integer, as flagd's provider does, and a bool is one to Python."""
+
+    def resolve_float_details(self, *arguments: Any, **options: Any) -> Any:
+        details = super().resolve_float_details(*arguments, **options)
+        return replace(details, value=float(details.value))
+
+
+def make_flagd_like_provider() -> InMemoryProvider:
+    flags = {
+        name: InMemoryFlag("chosen", {"chosen": value})
+        for name, value in {"go": True, "kill": False, "all": 1, "five": 0.05}.items()
+    }
+    return FlagdLikeProvider(flags)
+
+
 def make_hanging_provider() -> InMemoryProvider:
     never.wait(30)
     return make_provider()
@@ -53,6 +70,18 @@ def test_a_number_is_the_share_and_true_means_the_jobs_own(name: str, share: flo
     answer = ask(name)
     assert answer.share == share
     assert (answer.record.variant, answer.record.reason) == ("chosen", "STATIC")
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "value"),
+    [("go", 0.2, True), ("kill", 0.0, False), ("all", 1.0, 1.0), ("five", 0.05, 0.05)],
+)
+def test_true_is_not_all_keys_where_a_provider_makes_numbers_of_it(
+    name: str, share: float, value: Any
+) -> None:
+    answer = ask(name, "make_flagd_like_provider")
+    assert (answer.share, answer.record.value) == (share, value)
+    assert isinstance(answer.record.value, type(value))
 
 
 def test_what_is_recorded_is_what_the_provider_gave() -> None:

@@ -1,5 +1,6 @@
 """A challenger that cannot score is refused before any row: the champion's run goes on alone."""
 
+import json
 from typing import Any
 
 import pandas as pd
@@ -55,6 +56,35 @@ def test_other_features_than_the_input_has(lab: Lab) -> None:
     mlmodel.write_text(mlmodel.read_text().replace('"a"', '"weather"'))
     lab.registry.add("delay", folder)
     check_refused(lab, shadow(lab, "models:/delay/4"), "does not fit the model")
+
+
+@pytest.mark.parametrize(
+    ("names", "more"), [("v", ""), ("vwxyz", "and 2 more problems")], ids=["one", "five"]
+)
+def test_problems_are_named(lab: Lab, names: str, more: str) -> None:
+    folder = save_version(lab.lake.cache.root / "wider", 1.0)
+    (folder / "weights.json").write_text(json.dumps(dict.fromkeys(names, 1.0)))
+    inputs = json.dumps([{"name": name, "type": "double"} for name in names])
+    mlmodel = folder / "MLmodel"
+    lines = [
+        f"  inputs: '{inputs}'" if "inputs:" in line else line
+        for line in mlmodel.read_text().splitlines()
+    ]
+    mlmodel.write_text("\n".join(lines))
+    lab.registry.add("delay", folder)
+
+    manifest = shadow(lab, "models:/delay/4")
+
+    (record,) = manifest.challengers
+    (note,) = [note for note in manifest.warnings if "challenger" in note]
+    for text in (record.why, note):
+        assert "does not fit the model" in text
+        assert text.count(": is missing (double)") == min(len(names), 3)
+        assert more in text
+    assert "`nightscore runs test@4 --json` says more" in note
+    (own,) = run_history(challenger_jobs(lab.job)["4"])
+    assert own.error is not None
+    assert own.error.message.count("\n  - ") == len(names), "all of them"
 
 
 def test_a_column_that_is_called_as_the_champion_s_prediction(lab: Lab) -> None:

@@ -161,7 +161,7 @@ def test_a_challenger_that_ends_leaves_the_champion_as_it_is(shadowed: Lab) -> N
     (note,) = [note for note in manifest.warnings if "challenger" in note]
     assert note == (
         "challenger delay version 2 (@challenger) was not published: It ended before all rows were "
-        "scored: it took 2.5 times the champion's time; `nightscore runs test@challenger` says more"
+        "scored: it took 2.5 times the champion's time; `nightscore runs test@challenger --json` says more"
     )
     (own,) = own_runs(lab)
     assert (own.status, own.error and own.error.type) == ("failed", "ChallengerError")
