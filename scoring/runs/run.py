@@ -25,6 +25,7 @@ from nightscore.runs.partition_state import (
 from nightscore.runs.turn import Turn
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.model_uri import alias_of
 from nightscore.storage.run_cache import RunCache
 
 if TYPE_CHECKING:
@@ -159,6 +160,21 @@ def _score(execution: Execution, model: PinnedModel, state: PartitionState, turn
     return _publish(execution, plan, turn)
 
 
+def _end_canary(execution: Execution) -> None:
+    """Enter that no canary is running any more, of a job whose section `release` was removed.
+
+    Where the log is beside the output, as it is unless that section names another place.
+    """
+    is_alias = alias_of(execution.job.model) is not None
+
+    if not is_alias or execution.job.original_model is not None:
+        return  # there is no log, or a backfill, which has the arms of its dates
+
+    from nightscore.runs.challengers.canary_entries import note_ended
+
+    note_ended(execution)
+
+
 def _begin_challengers(
     execution: Execution, model: PinnedModel, state: PartitionState
 ) -> "tuple[Challengers | None, PartitionState]":
@@ -168,6 +184,7 @@ def _begin_challengers(
     """
     was_canary = state.standing is not None and state.standing.canary is not None
     if execution.job.release is None and not was_canary:
+        _end_canary(execution)
         return None, state
 
     from nightscore.runs.challengers.group import begin_challengers

@@ -103,6 +103,16 @@ def test_a_run_enters_its_arms_once(lake: Lake) -> None:
     assert ReleaseLog(job, "hgb_binary", "champion").read()[0].entry.kind == "moved"
 
 
+def test_a_job_whose_section_was_removed_ends_its_canary_once(lake: Lake) -> None:
+    job = canary_job(lake)
+    assert lake.run(job, day(0)).canary is not None
+
+    plain = lake.job("models:/hgb_binary@champion")
+    assert lake.run(plain, day(1)).status == lake.run(plain, day(2)).status == "published"
+    assert [entry.kind for entry in entries_of(job)] == ["started", "ended"]
+    assert canary_at(entries_of(job), datetime.now(UTC)) is None
+
+
 def test_a_stopped_canary_starts_again_after_a_promotion_or_with_another_salt(lake: Lake) -> None:
     job = canary_job(lake)
     first = lake.run(job, day(0))
