@@ -52,9 +52,12 @@ class Alias:
         return model.versions if model is not None else []
 
     def noted_log(self) -> str | None:
-        """Where its releases are logged, as the registered model says. None: it does not say."""
+        """Where its releases are logged, as the registered model says. None: it does not say.
+
+        An empty tag says nothing: MLflow's page can only empty one.
+        """
         with open_registry(registry_uri(self.registry)) as registry:
-            return registry.model_tag(self.model, f"{LOG_TAG}.{self.alias}")
+            return registry.model_tag(self.model, f"{LOG_TAG}.{self.alias}") or None
 
     def check_log(self, place: str, job: str) -> bool:
         """Refuse a second log of the alias: neither would be whole.

@@ -144,8 +144,10 @@ def _find_proposal(
     elif releases:
         newest = releases[-1].entry
         found = f"none; entry {newest.number}: version {newest.after.version}, {newest.kind}"
-        if newest.decision is not None:
+        if newest.kind == "promoted" and newest.decision is not None:
             found += f", {newest.decision.verdict} by {newest.decision.by}"
+        elif newest.decision is not None:
+            found += f" by {newest.decision.by}"
 
     raise ConflictError(
         f"Version {version} does not wait for a decision; nothing was changed.",

@@ -41,7 +41,7 @@ def demote(job: ScoringJob, proposal: Proposal, cache: ModelCache) -> ReleaseRes
 
     Raises:
         InvalidJobError: The job's model names no alias, or another place has the log.
-        ReleaseError: The log knows no version before.
+        ReleaseError: The log knows no version before, or the version never was live.
         ModelNotFoundError, ModelDigestError: The version is gone, or its artifacts have changed.
         ConflictError: Somebody else was first, or has moved the alias by other means.
         StorageError: The store of the log cannot tell who is first, or does not answer.
@@ -65,7 +65,7 @@ def demote(job: ScoringJob, proposal: Proposal, cache: ModelCache) -> ReleaseRes
     version = proposal.version or version_before(releases)
     if version is None:
         raise _nothing_before(target, live)
-    check_was_live(target, releases, version)
+    check_was_live(target, releases, live, version)
 
     done = _take_back(target, releases, proposal, (live, version), cache)
     return ReleaseResult(release=done, affected=find_affected(target), is_new=True)

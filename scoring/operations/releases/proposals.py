@@ -1,6 +1,6 @@
 """Versions that are proposed and wait until somebody else approves or rejects them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from nightscore.errors import ConflictError, ReleaseError
 from nightscore.ledger.release_log import Release
@@ -57,32 +57,39 @@ def check_same(target: ReleaseTarget, waiting: ReleaseEntry, version: str | None
     )
 
 
-def check_was_live(target: ReleaseTarget, releases: Sequence[Release], version: str) -> None:
+def check_was_live(
+    target: ReleaseTarget, releases: Sequence[Release], live: str, version: str
+) -> None:
     """Refuse to go back to a version that never was live, where promotions need approval.
 
-    Otherwise a demotion would make any version live without it.
+    Elsewhere, refuse one that is also newer than those that were: the log may not know of older
+    ones. Otherwise a demotion would make any version live unseen.
+
+    Args:
+        target: The alias and its log.
+        releases: The log as it was read.
+        live: What the alias means.
+        version: To go back to.
 
     Raises:
         ReleaseError: By the log, it never was.
     """
-    if not is_approval_required(target.job):
+    versions = {live, *_were_live(releases)}
+    is_older = int(version) < max(map(int, versions))
+    needs_approval = is_approval_required(target.job)
+
+    if version in versions or (is_older and not needs_approval):
         return
 
-    versions: set[str] = set()
-    for release in releases:
-        if release.is_effective:
-            versions.add(release.entry.after.version)
-            versions.update([release.entry.before.version] if release.entry.before else [])
-
-    if version in versions:
-        return
+    why = "the job wants approval" if needs_approval else "it is newer than those that were"
 
     raise ReleaseError(
-        f"Version {version} never was live, and the job wants approval; nothing was changed.",
+        f"Version {version} never was live, and {why}; nothing was changed.",
         target.log.place,
         expected=f"a version that was: {', '.join(sorted(versions, key=int))}",
         found=version,
-        next_step=f"`{target.job.command('promote', '--to', version)}` proposes it",
+        next_step=f"`{target.job.command('promote', '--to', version)}` "
+        + ("proposes it" if needs_approval else "checks it and makes it live"),
     )
 
 
@@ -133,3 +140,13 @@ def _speaks_against(seen: ComparisonRecord | None, compared: ComparisonRecord) -
 
     was_worse = seen is not None and seen.verdict == "worse"
     return compared.verdict == "worse" and not was_worse
+
+
+def _were_live(releases: Sequence[Release]) -> Iterator[str]:
+    """The versions that were, by the log."""
+    for release in releases:
+        if not release.is_effective:
+            continue
+        if release.entry.before is not None:
+            yield release.entry.before.version
+        yield release.entry.after.version

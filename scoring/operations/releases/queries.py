@@ -60,14 +60,14 @@ def live_at(found: ReleaseList, moment: datetime) -> LiveVersion:
 
     if effective:
         first = effective[0]
-        begins = f"its first entry is of {first.effective_at:%Y-%m-%d %H:%M} UTC"
+        begins = f"its first entry is of {first.effective_at:%Y-%m-%d %H:%M:%S} UTC"
         if first.entry.before is not None:
             begins += f", when version {first.entry.before.version} was live"
 
     raise InvalidJobError(
         f"The release log of {found.target.alias} does not say what was live then.",
         found.target.log.place,
-        expected=f"an entry of {moment:%Y-%m-%d %H:%M} UTC or before",
+        expected=f"an entry of {moment:%Y-%m-%d %H:%M:%S} UTC or before",
         found=begins,
         next_step=f"`{found.target.job.command('runs')}` lists which version each run has used",
     )
@@ -106,6 +106,8 @@ def describe(release: Release) -> str:
     version, decision = f"version {entry.after.version}", entry.decision
     decider = decision.by if decision is not None else ""
 
+    if entry.kind == "moved" and entry.before is None:
+        return f"{entry.alias} meant {version} when the log began, at {at}"
     if entry.kind == "moved":
         return f"{entry.alias} was moved to {version} by other means, noticed at {at}"
     if entry.kind == "promoted":

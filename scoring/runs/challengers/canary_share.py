@@ -33,8 +33,8 @@ def share_of_run(execution: Execution, release: Release, version: str) -> float:
     except ChallengerError as error:
         share = _last_share(execution)
         execution.record.warn(
-            f"{error.what} {error.found}. Its last share that the release log has is {share:.4g}, "
-            "and this run has it, too"
+            f"{error.what.rstrip('.')}: {error.found}. Its last share that the release log has is "
+            f"{share:.4g}, and this run has it, too"
         )
         return share
 

@@ -132,12 +132,22 @@ def test_one_long_step_back_puts_back_the_versions_between(lab: Lab) -> None:
 
 
 def test_a_step_to_a_version_that_never_was_live_puts_back_the_last_one_alone(lab: Lab) -> None:
+    lab.move_by_hand("2")  # before there is a log
     lab.lake.run(lab.job, DAYS[0])
-    lab.promote("2")
+    lab.promote("3")
     lab.lake.run(lab.job, DAYS[0])
-    lab.demote("3")
+    lab.demote("1")
     assert [manifest.partition for manifest in put_all_back(lab)] == [DAYS[0]]
-    assert set(lab.predictions().values()) == {0.5}
+    assert set(lab.predictions().values()) == {1.5}
+
+
+def test_a_demotion_makes_no_newer_version_live_unseen(lab: Lab) -> None:
+    lab.promote("2")
+    with pytest.raises(ReleaseError, match="Version 3 never was live, and it is newer") as caught:
+        lab.demote("3")
+    assert caught.value.expected == "a version that was: 1, 2"
+    assert "`nightscore promote test --to 3` checks it" in caught.value.next_step
+    assert (lab.live, len(lab.log())) == ("2", 1)
 
 
 def test_predictions_are_put_back_after_a_demotion_only(lab: Lab) -> None:
