@@ -92,7 +92,12 @@ class ShardTask:
     @property
     def has_canary(self) -> bool:
         """Whether the part has predictions of a challenger in place of some of the champion's."""
-        return any(challenger.assignment is not None for challenger in self.challengers)
+        return any(challenger.is_canary for challenger in self.challengers)
+
+    @property
+    def is_canary(self) -> bool:
+        """Whether this is a challenger's task whose predictions readers see."""
+        return self.assignment is not None
 
     @property
     def is_first_try(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from nightscore.arrow.parsing import client
 from nightscore.engine.events import RowsScored, RunPlanned, ShardLost, ShardScored
+from nightscore.engine.pool import Pool
 from nightscore.engine.retry import MAX_ATTEMPTS
 from nightscore.engine.row_counts import row_counts_file, watched_rows
 from nightscore.engine.shard import ShardResult, ShardTask
@@ -80,7 +81,7 @@ def score_shards(
 
         n_at_once = plan.shards.memory.n_workers
         tasks = plan.drift_check.add_profiles(tasks, plan.contract, n_at_once)
-        _compile_once(execution, plan, tasks)
+        compile_once(execution.pool, tasks, model_seconds(execution.job))
 
         if challengers is not None:
             tasks = challengers.prepare(tasks)
@@ -164,14 +165,19 @@ def _make_task(execution: Execution, plan: RunPlan, shard: Shard, memory_bytes: 
     )
 
 
-def _compile_once(execution: Execution, plan: RunPlan, tasks: Sequence[ShardTask]) -> None:
-    """Compile the model in one worker of this machine, before all of them would."""
-    is_compiled = bool(tasks) and not plan.shards.fallback_reason
-    if not is_compiled or not execution.pool.is_local:
+def compile_once(pool: Pool, tasks: Sequence[ShardTask], timeout_s: float) -> None:
+    """Compile the tasks' model in one worker of this machine, before all of them would.
+
+    Args:
+        pool: Workers.
+        tasks: All of one model. Empty: nothing is compiled.
+        timeout_s: Seconds that compiling may take.
+    """
+    is_compiled = bool(tasks) and not tasks[0].fallback_reason
+    if not is_compiled or not pool.is_local:
         return
-    if not has_machine_code(plan.model.cached.path.parent):
-        timeout_s = model_seconds(execution.job)
-        execution.pool.call(make_machine_code, tasks[0], timeout_s=timeout_s)
+    if not has_machine_code(tasks[0].model_folder.parent):
+        pool.call(make_machine_code, tasks[0], timeout_s=timeout_s)
 
 
 def _score(

@@ -3,10 +3,14 @@
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from nightscore.arrow.arrays import from_numpy
 from nightscore.engine.worker.model_pass import ScoredBatch
 from nightscore.engine.worker.row_isolation import Outcome
 from nightscore.schemas.contract import Contract, champion_name
+
+NOT_THERE = pa.nulls(1, pa.int64())[0]
 
 
 def champion_columns(
@@ -46,5 +50,5 @@ def _places(
         return None
 
     places = np.cumsum(by_champion) - 1
-    is_missing = ~by_champion[by_challenger]
-    return pa.array(places[by_challenger], mask=is_missing)
+    is_there = from_numpy(by_champion[by_challenger])
+    return pc.if_else(is_there, from_numpy(places[by_challenger]), NOT_THERE)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from nightscore.arrow.assignment import Assignment
 from nightscore.engine.planning.plan import Beside, agree_on_columns
 from nightscore.engine.planning.predictor_choice import PredictorChoice, choose_predictor
 from nightscore.engine.shard import ChallengerResult
@@ -94,6 +95,16 @@ class Challenger:
         self._live: Live | None = None
 
     @property
+    def is_canary(self) -> bool:
+        """Whether it scores an arm alone, and readers see that."""
+        return self.canary is not None
+
+    @property
+    def assignment(self) -> Assignment | None:
+        """Which rows it scores. None: all."""
+        return None if self.canary is None else self.canary.assignment
+
+    @property
     def shown(self) -> str:
         """What messages call it."""
         model = self.execution.record.manifest.model
@@ -167,10 +178,8 @@ class Challenger:
         """
         execution, shards = self.execution, plan.shards
 
-        if self.canary is not None:
-            check_alike(
-                self.canary.assignment, (plan.facts, self.facts), (plan.contract, self.contract)
-            )
+        if self.assignment is not None:
+            check_alike(self.assignment, (plan.facts, self.facts), (plan.contract, self.contract))
 
         with execution.record.stage("plan"):
             self.contract = beside_champion(self.contract, plan.contract.predictions)
@@ -192,7 +201,7 @@ class Challenger:
     def plan(self, champion: RunPlan) -> RunPlan:
         """What its run does, in the shards of the champion's."""
         n_rows = champion.shards.n_rows
-        if self.canary is not None:
+        if self.is_canary:
             # Only the keys say how many rows an arm has: the workers have counted them.
             n_rows = sum(one.result.rows_in for one in self.results if one.result is not None)
 
@@ -238,7 +247,7 @@ class Challenger:
             name=model.name,
             version=model.version,
             digest=model.digest,
-            mode="shadow" if self.canary is None else "canary",
+            mode="canary" if self.is_canary else "shadow",
             run_id=manifest.run_id,
             status=status,
             why=why,

@@ -26,6 +26,7 @@ from nightscore.profiles.differences.stored_counts import from_text, to_file
 from nightscore.profiles.profile import kind_of
 from nightscore.profiles.profile_spec import score_column
 from nightscore.runs.challengers.challenger import Challenger
+from nightscore.runs.challengers.shards import change_tasks
 from nightscore.runs.run_plan import RunPlan
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.text import counted
@@ -44,19 +45,11 @@ def with_difference(
         plan: Of the champion.
         tasks: Of the champion, with what is profiled.
     """
-    run_id = challenger.execution.run_id
-    compared = []
 
-    for task in tasks:
-        spec = difference_spec(challenger, plan, task)
-        own_tasks = tuple(
-            replace(own, difference=spec) if own.run_id == run_id else own
-            for own in task.challengers
-        )
+    def compare(task: ShardTask, own: ShardTask) -> ShardTask:
+        return replace(own, difference=difference_spec(challenger, plan, task))
 
-        compared.append(replace(task, challengers=own_tasks))
-
-    return compared
+    return change_tasks(challenger, tasks, compare)
 
 
 def difference_spec(challenger: Challenger, plan: RunPlan, task: ShardTask) -> DifferenceSpec:

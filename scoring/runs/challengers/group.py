@@ -27,13 +27,13 @@ from nightscore.runs.challengers.publication import publish_challenger
 from nightscore.runs.challengers.shards import (
     check_arm,
     collect_results,
-    compile_model,
     keep_only,
     profile_spec,
     tasks_of,
     with_challengers,
     with_profile,
 )
+from nightscore.runs.dispatch import compile_once
 from nightscore.runs.execution import Execution, RunInterrupted
 from nightscore.runs.partition_state import PartitionState
 from nightscore.runs.run_plan import RunPlan
@@ -111,10 +111,9 @@ class Challengers:
 
         def prepare(challenger: Challenger) -> None:
             own_tasks = tasks_of(challenger, prepared)
-            compile_model(challenger, own_tasks)
+            compile_once(challenger.execution.pool, own_tasks, challenger.model.load_s)
 
-            spec = profile_spec(challenger, own_tasks)
-            prepared[:] = with_profile(challenger, prepared, spec)
+            prepared[:] = with_profile(challenger, prepared, profile_spec(challenger, own_tasks))
             prepared[:] = with_difference(challenger, plan, prepared)
 
         self._try_each(prepare)

@@ -1,12 +1,10 @@
 """The challengers' part of each shard: their tasks, and what the workers did with them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from nightscore.engine.shard import ShardResult, ShardTask
-from nightscore.engine.worker.worker_model import make_machine_code
 from nightscore.errors import ChallengerError
-from nightscore.native.machine_code import has_machine_code
 from nightscore.profiles.profile_spec import NO_PROFILE, ProfileSpec
 from nightscore.runs.accounting import allowed_rows
 from nightscore.runs.challengers.canary import check_limits
@@ -49,7 +47,7 @@ def _challenger_task(challenger: Challenger, task: ShardTask) -> ShardTask:
         fallback_reason=predictor.fallback_reason,
         is_unchecked=predictor.is_unchecked,
         max_quarantined=max_quarantined,
-        assignment=challenger.canary.assignment if challenger.canary is not None else None,
+        assignment=challenger.assignment,
         row_counts="",
         first_attempt=0,
         challengers=(),
@@ -61,6 +59,29 @@ def tasks_of(challenger: Challenger, tasks: Sequence[ShardTask]) -> list[ShardTa
     run_id = challenger.execution.run_id
     own = (one for task in tasks for one in task.challengers)
     return [one for one in own if one.run_id == run_id]
+
+
+def change_tasks(
+    challenger: Challenger,
+    tasks: Sequence[ShardTask],
+    change: Callable[[ShardTask, ShardTask], ShardTask],
+) -> list[ShardTask]:
+    """The tasks, with those of one challenger changed.
+
+    Args:
+        challenger: Whose tasks are changed.
+        tasks: Of the champion.
+        change: Gets a task of the champion and the challenger's own; returns the latter, changed.
+    """
+    run_id = challenger.execution.run_id
+    changed = []
+    for task in tasks:
+        own_tasks = tuple(
+            change(task, own) if own.run_id == run_id else own for own in task.challengers
+        )
+        changed.append(replace(task, challengers=own_tasks))
+
+    return changed
 
 
 def keep_only(tasks: Sequence[ShardTask], challengers: Sequence[Challenger]) -> list[ShardTask]:
@@ -77,15 +98,7 @@ def with_profile(
     challenger: Challenger, tasks: Sequence[ShardTask], spec: ProfileSpec
 ) -> list[ShardTask]:
     """The tasks, with the columns that the workers profile for one challenger."""
-    run_id = challenger.execution.run_id
-    profiled = []
-    for task in tasks:
-        own_tasks = tuple(
-            replace(own, profile_spec=spec) if own.run_id == run_id else own
-            for own in task.challengers
-        )
-        profiled.append(replace(task, challengers=own_tasks))
-    return profiled
+    return change_tasks(challenger, tasks, lambda _, own: replace(own, profile_spec=spec))
 
 
 def profile_spec(challenger: Challenger, own_tasks: Sequence[ShardTask]) -> ProfileSpec:
@@ -101,16 +114,6 @@ def profile_spec(challenger: Challenger, own_tasks: Sequence[ShardTask]) -> Prof
     apart = [replace(task, in_threads=False) for task in own_tasks]
     profiled = challenger.drift_check.add_profiles(apart, challenger.contract, 1)
     return profiled[0].profile_spec if profiled else NO_PROFILE
-
-
-def compile_model(challenger: Challenger, own_tasks: Sequence[ShardTask]) -> None:
-    """Compile the challenger's model in one worker of this machine, before all of them would."""
-    pool = challenger.execution.pool
-    is_compiled = bool(own_tasks) and not challenger.predictor.fallback_reason
-    if not is_compiled or not pool.is_local:
-        return
-    if not has_machine_code(challenger.model.cached.path.parent):
-        pool.call(make_machine_code, own_tasks[0], timeout_s=challenger.model.load_s)
 
 
 def collect_results(challenger: Challenger, results: Sequence[ShardResult], position: int) -> None:
