@@ -23,9 +23,10 @@ class ChallengerRecord(Stored):
     mode: Literal["shadow", "canary"] = "shadow"
     run_id: str = ""
     """Of its own run. Empty: it has none."""
-    status: Literal["published", "failed", "refused", "unfinished"]
+    status: Literal["published", "failed", "refused", "skipped", "unfinished"]
     """`published`: into its own table. `failed`: it was ended, or could not be published.
-    `refused`: it was refused before any row. `unfinished`: the process ended before the
+    `refused`: it was refused before any row. `skipped`: its version is that of the job's own model,
+    as after it was promoted, so it has no run. `unfinished`: the process ended before the
     challenger's run did, or that is still under way."""
     why: str = ""
     """Why it was not published."""
@@ -44,6 +45,8 @@ class ChallengerRecord(Stored):
         name = named_model(self.name, self.version) if self.version else self.uri
         why = self.why.rstrip(".")
 
+        if self.status == "skipped":
+            return f"challenger {name} did not score: it is the job's own model now"
         if self.status == "refused":
             return f"challenger {name} did not score: {why}"
         if self.status == "failed":

@@ -404,6 +404,7 @@ def plan_backfill(
     for item in plan.items:
         items.append(replace(item, model=models[uris[item.value]].version.uri))
 
+    plan = BackfillPlan(tuple(items))
     notes = _challenger_notes(job, plan, statuses)
     if not plan.to_score:
         return BackfillPlan(tuple(items), notes=notes)
@@ -427,7 +428,8 @@ def _challenger_notes(
 
     from nightscore.operations.challengers import missing_results  # with the engine
 
-    return tuple(missing_results(job, [parse_value(value) for value in published]))
+    models = {item.model for item in plan.items}
+    return tuple(missing_results(job, models, [parse_value(value) for value in published]))
 
 
 def _learn(workspace: Workspace, history: JobHistory, others: Sequence[str | None]) -> Experience:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from nightscore.arrow.assignment import Assignment
 from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.planning.plan import Beside, agree_on_columns
 from nightscore.engine.planning.predictor_choice import choose_predictor
@@ -11,12 +12,16 @@ from nightscore.errors import ScoringError
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
+from nightscore.models.model_versions import resolve
 from nightscore.models.pinned import PinnedModel
+from nightscore.operations.missing_parts import pin_command
 from nightscore.outputs.publish import open_publisher
+from nightscore.runs.challengers.canary import check_alike
 from nightscore.runs.challengers.columns import beside_champion
 from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.contract import Contract
 from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.model import ModelFacts
 from nightscore.schemas.model_uri import named_model
 from nightscore.schemas.partition import Partition, show_value
 from nightscore.schemas.text import counted
@@ -35,56 +40,67 @@ class ExpectedChallenger:
     """Its model in words; its URI, if there is no such model."""
     problem: str = ""
     """Why it would not score. Empty: it would."""
+    is_live: bool = False
+    """It is the job's own model, as after it was promoted: a run leaves it out."""
     notes: tuple[str, ...] = ()
     """What is not wrong, but may not be meant."""
+    rows: str = ""
+    """Which rows it scores."""
     beside: Beside | None = None
     """What it takes of the workers. None: it would not score."""
 
     @property
     def text(self) -> str:
         """What it would do, in a sentence."""
+        if self.is_live:
+            return f"challenger {self.model} would not score: it is the job's own model now"
         if self.problem:
             return f"challenger {self.model} would not score: {self.problem.rstrip('.')}"
-        return f"challenger {self.model} scores the same rows"
+        return f"challenger {self.model} scores {self.rows}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """What the job's own model does in the run that challengers score beside."""
+
+    model: PinnedModel
+    facts: ModelFacts
+    partition: Partition
+    """With its files."""
+    contract: Contract
 
 
 def expect_challengers(
-    job: ScoringJob,
-    partition: Partition,
-    champion: Contract,
-    *,
-    pool: Pool,
-    cache: ModelCache,
+    job: ScoringJob, champion: Scored, *, pool: Pool, cache: ModelCache
 ) -> list[ExpectedChallenger]:
     """What a run of a partition would do with each challenger of the job.
 
     Args:
         job: With its challengers.
-        partition: With its files.
-        champion: The columns of the job's own model.
+        champion: What its own model does.
         pool: Workers; one of them loads the models.
         cache: Models of this host.
     """
     jobs = challenger_jobs(job)
-    return [_expect(label, jobs[label], partition, champion, pool, cache) for label in jobs]
+    return [_expect(label, jobs[label], champion, pool, cache) for label in jobs]
 
 
 def _expect(
-    label: str,
-    job: ScoringJob,
-    partition: Partition,
-    champion: Contract,
-    pool: Pool,
-    cache: ModelCache,
+    label: str, job: ScoringJob, champion: Scored, pool: Pool, cache: ModelCache
 ) -> ExpectedChallenger:
     name = job.model
+    partition = champion.partition
+
     try:
         model = PinnedModel.resolve(job, cache)
         name = named_model(model.version.name, model.version.version)
+        if model.version == champion.model.version:
+            return ExpectedChallenger(label=label, model=name, is_live=True)
 
         facts = learn_facts(model, cache, pool)
         contract = agree_on_columns(job, facts, partition, pool)
-        schema = beside_champion(contract, champion.predictions).output_schema()
+        schema = beside_champion(contract, champion.contract.predictions).output_schema()
+        _check_canary(job, champion, facts, contract)
 
         workspace = Workspace(job)
         publisher = open_publisher(workspace)
@@ -94,28 +110,77 @@ def _expect(
             *_last_failure(workspace, partition.value),
         )
     except ScoringError as error:
-        problem = "; ".join([error.what, *error.problems])
+        problem = "; ".join([error.what.rstrip("."), *error.problems])
         return ExpectedChallenger(label=label, model=name, problem=problem)
 
     predictor = choose_predictor(job, model.cached.path, facts)
     return ExpectedChallenger(
         label=label,
         model=name,
-        notes=(*_notes(job, model, contract, champion), *fits),
+        rows=_rows(job),
+        notes=(*_notes(job, model, contract, champion.contract), *fits),
         beside=Beside(predictor, contract),
     )
 
 
-def missing_results(job: ScoringJob, published: Collection[str | None]) -> list[str]:
+def _rows(challenger: ScoringJob) -> str:
+    """Which rows a challenger scores, in words."""
+    job = challenger.champion or challenger
+    release = job.release
+    if release is None or not release.is_canary:
+        return "the same rows"
+
+    shares = []
+    if release.flag is not None:
+        shares.append("the share that the flag says")
+    if release.share is not None:
+        shares.append(f"{100 * release.share:.4g} %")
+
+    by = ", ".join(release.by or job.keys.columns[:1])
+    ends = {"stop": "a critical finding ends it", "none": "no finding ends it"}
+    return (
+        f"{' or '.join(shares)} of the keys (by {by}, salt {release.salt}, hash {release.hash}), "
+        f"and readers see its predictions of these; {ends[release.on_critical]}"
+    )
+
+
+def _check_canary(
+    challenger: ScoringJob, champion: Scored, facts: ModelFacts, contract: Contract
+) -> None:
+    """Check that rows of a canary's models can stand in one table.
+
+    Raises:
+        ChallengerError: They cannot.
+    """
+    job = challenger.champion or challenger
+    release = job.release
+    if release is None or not release.is_canary:
+        return
+
+    assignment = Assignment(
+        by=release.by or job.keys.columns[:1],
+        salt=release.salt or "",
+        share=release.share or 1.0,
+        hash=release.hash,
+    )
+    check_alike(assignment, (champion.facts, facts), (champion.contract, contract))
+
+
+def missing_results(
+    job: ScoringJob, models: Collection[str], published: Collection[str | None]
+) -> list[str]:
     """Of which partitions challengers have no results: a note for each challenger that lacks some.
 
     Args:
         job: With its challengers.
+        models: Exact URIs of the versions that the job uses. Such a challenger scores nothing.
         published: Partitions of which readers see results of the job, in their order.
     """
     notes = []
     for own in challenger_jobs(job).values():
         try:
+            if resolve(own.model, own.registry).uri in models:
+                continue
             live = open_publisher(Workspace(own)).all_live(set(published))
         except ScoringError as error:
             notes.append(f"what {own.name} has scored is not known: {error.what}")
@@ -155,6 +220,10 @@ def _last_failure(workspace: Workspace, value: str | None) -> Iterator[str]:
 def _notes(
     job: ScoringJob, model: PinnedModel, contract: Contract, champion: Contract
 ) -> Iterator[str]:
+    if model.version.digest_tag is None and not model.version.is_logged_model:
+        pin = pin_command(job, model.version)
+        yield f"it has no pin, so `promote` would refuse it; `{pin}` adds one"
+
     if model.version.baseline_tag is None:
         yield (
             "it has no baseline, so its drift is measured against its own earlier partitions "

@@ -32,7 +32,7 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.uris import redacted, registry_uri
 from nightscore.models.registry_catalog import open_registry
 from nightscore.monitoring.drift.stored_profiles import current_baseline
-from nightscore.operations.challengers import expect_challengers
+from nightscore.operations.challengers import Scored, expect_challengers
 from nightscore.operations.checklist import Check, Checklist, Finding, UnknownError, known
 from nightscore.operations.first_rows import score_first_rows, states_all_types
 from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
@@ -160,17 +160,18 @@ class _JobChecks:
 
     def _look_at_challengers(self) -> Finding[None]:
         """What keeps a challenger from scoring keeps no run from publishing: it is a warning."""
-        expected = expect_challengers(
-            self._job,
-            known(self._partition, "partition"),
-            known(self._contract, "columns"),
-            pool=self._pool,
-            cache=self._cache,
+        scored = Scored(
+            model=known(self._model, "model"),
+            facts=known(self._facts, "model"),
+            partition=known(self._partition, "partition"),
+            contract=known(self._contract, "columns"),
         )
-        scoring = [one.model for one in expected if not one.problem]
-        text = f"beside the job's own model: {', '.join(scoring) or 'none'}"
+        expected = expect_challengers(self._job, scored, pool=self._pool, cache=self._cache)
 
-        warnings = [one.text for one in expected if one.problem]
+        scoring = [f"{one.model} scores {one.rows}" for one in expected if one.rows]
+        text = f"beside the job's own model: {'; '.join(scoring) or 'none'}"
+
+        warnings = [one.text for one in expected if not one.rows]
         for one in expected:
             warnings += [f"challenger {one.model}: {note}" for note in one.notes]
 

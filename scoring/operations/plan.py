@@ -16,7 +16,7 @@ from nightscore.inputs.values import check_value
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
-from nightscore.operations.challengers import ExpectedChallenger, expect_challengers
+from nightscore.operations.challengers import ExpectedChallenger, Scored, expect_challengers
 from nightscore.operations.partitions import partition_statuses
 from nightscore.outputs.guarantees import missing_guarantees, unnoticed_changes
 from nightscore.outputs.publish import open_publisher
@@ -119,7 +119,8 @@ def plan_runs(
         plan_with = functools.partial(plan_partition, job, model, facts, partition)
         plan, contract = plan_with(workers)
 
-        challengers = expect_challengers(job, partition, contract, pool=pool, cache=cache)
+        scored = Scored(model=model, facts=facts, partition=partition, contract=contract)
+        challengers = expect_challengers(job, scored, pool=pool, cache=cache)
         if challengers:
             plan, challengers = _plan_together(plan_with, workers, challengers)
 

@@ -8,7 +8,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from nightscore.flows.prefect_server import PrefectServer
 from nightscore.flows.release_events import emit_release_events, release_event, send_events
 from nightscore.inputs.jobfile import parse_job
-from nightscore.operations.releases.missing_parts import MissingPart
+from nightscore.operations.missing_parts import MissingPart
 from nightscore.operations.webhooks.notices import Notice
 from nightscore.operations.webhooks.registry_event import RegistryEvent
 from tests.fakes.prefect_api import MemoryPrefect

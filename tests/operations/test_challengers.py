@@ -9,8 +9,10 @@ import yaml
 from typer.testing import CliRunner
 
 from nightscore.cli.app import build_app
+from nightscore.ledger.layout import state_store
 from nightscore.operations.challengers import ExpectedChallenger
 from nightscore.operations.check import check_model
+from nightscore.operations.checklist import Check
 from nightscore.operations.plan import PlannedRun, plan_runs
 from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.manifest import Manifest
@@ -38,6 +40,17 @@ def wider_version(lab: Lab) -> None:
     mlmodel = folder / "MLmodel"
     mlmodel.write_text(mlmodel.read_text().replace('"a"', '"weather"'))
     lab.registry.add("delay", folder)
+
+
+def test_check_names_what_a_challenger_lacks(shadowed: Lab) -> None:
+    folder = save_version(shadowed.lake.cache.root / "unpinned", 1.0)
+    shadowed.registry.add("delay", folder, is_pinned=False)
+    shadowed.changes = {"release": {"challenger": "models:/delay/4"}}
+
+    lacks = " ".join(challengers_check(shadowed).warnings)
+
+    assert "it has no pin, so `promote` would refuse it; `nightscore pin models:/delay/4" in lacks
+    assert "it has no baseline" in lacks
 
 
 def test_a_plan_says_what_challengers_do(shadowed: Lab) -> None:
@@ -85,15 +98,44 @@ def test_check_warns_of_what_keeps_a_challenger_from_scoring(shadowed: Lab) -> N
     uris = ["models:/delay@challenger", "models:/delay/4"]
     shadowed.changes = {"release": {"challenger": uris}}
 
-    checks = check_model(shadowed.job, shadowed.lake.cache, shadowed.lake.pool)
+    check = challengers_check(shadowed)
 
-    (check,) = [check for check in checks if check.name == "challengers"]
     assert (check.state, check.found) == (
         "warning",
-        "beside the job's own model: delay version 2",
+        "beside the job's own model: delay version 2 scores the same rows",
     )
     assert any("delay version 4 would not score" in warning for warning in check.warnings)
     assert any("delay version 2: it has no baseline" in warning for warning in check.warnings)
+
+
+def test_check_says_whose_rows_a_canary_takes(shadowed: Lab) -> None:
+    canary = {"mode": "canary", "share": "5%", "salt": "s", "on_critical": "none"}
+    shadowed.changes["release"] |= canary
+
+    check = challengers_check(shadowed)
+
+    assert check.found == (
+        "beside the job's own model: delay version 2 scores 5 % of the keys (by id, salt s, hash "
+        "xxh64), and readers see its predictions of these; no finding ends it"
+    )
+
+
+def test_a_challenger_that_was_promoted_is_left_out(shadowed: Lab) -> None:
+    shadowed.move_by_hand("2")
+
+    (planned,) = plan_day(shadowed).challengers
+    check = challengers_check(shadowed)
+
+    assert planned.text == (
+        "challenger delay version 2 would not score: it is the job's own model now"
+    )
+    assert check.warnings == (planned.text,)
+
+
+def challengers_check(lab: Lab) -> Check:
+    checks = check_model(lab.job, lab.lake.cache, lab.lake.pool)
+    (check,) = [check for check in checks if check.name == "challengers"]
+    return check
 
 
 def test_check_looks_at_a_challenger_alone(shadowed: Lab) -> None:
@@ -195,3 +237,24 @@ def test_a_run_says_what_became_of_its_challengers(
 def test_what_would_be_done_is_one_sentence() -> None:
     expected = ExpectedChallenger(label="8", model="delay version 8", problem="It is too wide.")
     assert expected.text == "challenger delay version 8 would not score: It is too wide"
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_clean_cleans_challengers_too(shadowed: Lab, tmp_path: Path, is_named: bool) -> None:
+    """Also one that the job does not name any more. What readers see stays."""
+    own = challenger_jobs(shadowed.job)["challenger"]
+    shadowed.lake.run(shadowed.job, DAY)
+    left = "checkpoints/01900000-0000-7000-8000-000000000000/0.json"
+    state_store(own).write_bytes(left, b"{}")
+    before = shadowed.lake.read(own)
+
+    if not is_named:
+        shadowed.changes = {}
+    options = ("JOB", "--older-than-hours", "0")
+    planned = json.loads(call(shadowed, tmp_path, "clean", *options, "--dry-run", "--json").output)
+    printed = call(shadowed, tmp_path, "clean", *options).output
+
+    assert left in planned["challengers"]["challenger"]
+    assert f"{shadowed.job.name}@challenger: {left}" in printed.replace("\n", "")
+    assert not state_store(own).exists(left)
+    assert shadowed.lake.read(own).equals(before)

@@ -254,4 +254,9 @@ def test_by_command(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not build_app()(
         ["clean", str(path), "--superseded-days", "1", "--json"], standalone_mode=False
     )
-    assert json.loads(capsys.readouterr().out) == {"removed": [], "would_remove": [], "skipped": []}
+    assert json.loads(capsys.readouterr().out) == {
+        "removed": [],
+        "would_remove": [],
+        "skipped": [],
+        "challengers": {},
+    }

@@ -165,14 +165,20 @@ def _print_outcome(spec: ScoringJob, manifests: Sequence[Manifest], again: str) 
 def _print_challengers(spec: ScoringJob, manifests: Sequence[Manifest]) -> None:
     """Print how many partitions each challenger has scored beside the job's own model."""
     scored: dict[str, int] = {}
+    skipped: dict[str, int] = {}
     ended: dict[str, int] = {}
+    counts_of = {"published": scored, "skipped": skipped}
 
     for manifest in manifests:
         if manifest.status == "unchanged":
             continue
         for challenger in manifest.challengers:
-            counts = scored if challenger.status == "published" else ended
+            counts = counts_of.get(challenger.status, ended)
             counts[challenger.label] = counts.get(challenger.label, 0) + 1
+
+    for label, n in skipped.items():
+        partitions = counted(n, "partition")
+        out.print(f"{spec.name}@{label} did not score {partitions}: it is the job's own model now")
 
     for label in dict.fromkeys([*scored, *ended]):
         text = f"{spec.name}@{label} scored {counted(scored.get(label, 0), 'partition')} beside it"

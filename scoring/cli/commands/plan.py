@@ -63,10 +63,16 @@ def _challenger(expected: ExpectedChallenger) -> dict[str, Any]:
     return {
         "label": expected.label,
         "model": expected.model,
-        "action": "refuse" if expected.problem else "score",
+        "action": _action(expected),
         "problem": expected.problem,
         "notes": expected.notes,
     }
+
+
+def _action(expected: ExpectedChallenger) -> str:
+    if expected.is_live:
+        return "skip"
+    return "refuse" if expected.problem else "score"
 
 
 def _print_plan(spec: ScoringJob, planned_runs: Sequence[PlannedRun]) -> None:

@@ -62,7 +62,7 @@ def _print_challengers(manifests: Sequence[Manifest]) -> None:
     notes = []
     for manifest in newest.values():
         for challenger in manifest.challengers:
-            if challenger.status != "published":
+            if challenger.status not in ("published", "skipped"):
                 notes.append(f"{show_value(manifest.partition)}: {challenger.text}")
 
     for note in notes[:MAX_NOTES]:

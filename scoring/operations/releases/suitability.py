@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from nightscore.errors import ReleaseError
 from nightscore.models.registries.protocol import ModelVersion
 from nightscore.operations.checklist import Check
-from nightscore.operations.releases.missing_parts import baseline_command, pin_command
+from nightscore.operations.missing_parts import baseline_command, pin_command
 from nightscore.runs.gates import bound_of_estimate
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.release_entry import BaselineEvidence, EvidenceRecord

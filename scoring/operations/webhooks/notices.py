@@ -10,7 +10,7 @@ from nightscore.inputs.job_lookup import list_jobs
 from nightscore.inputs.jobfile import load_job
 from nightscore.models.registries.uris import registry_uri
 from nightscore.models.registry_catalog import open_registry
-from nightscore.operations.releases.missing_parts import MissingPart, missing_parts
+from nightscore.operations.missing_parts import MissingPart, missing_parts
 from nightscore.operations.webhooks.registry_event import RegistryEvent
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model_uri import MODEL_URI

@@ -11,7 +11,7 @@ from nightscore.models.registries.uris import registry_uri
 from nightscore.models.registry_catalog import open_registry
 from nightscore.operations.backfill import values_to_score
 from nightscore.operations.check import check_model
-from nightscore.operations.releases.missing_parts import MissingPart, missing_parts
+from nightscore.operations.missing_parts import MissingPart, missing_parts
 from nightscore.operations.releases.suitability import check_problems
 from nightscore.operations.webhooks.notices import role_of
 from nightscore.schemas.challenger_jobs import challenger_job

@@ -75,6 +75,8 @@ class Challenger:
 
         self.is_refused = False
         """It was refused before any row."""
+        self.is_skipped = False
+        """It is the job's own model, so there is nothing to compare. It has no run."""
         self.error: BaseException | None = None
         """Why it does not score any more, or was not published. None: nothing has gone wrong."""
         self.results: list[ChallengerResult] = []
@@ -114,19 +116,33 @@ class Challenger:
         alias = f" (@{self.label})" if self.label != model.version else ""
         return f"challenger {named_model(model.name, model.version)}{alias}"
 
-    def begin(self, champion: Execution) -> None:
-        """Write the first record of its run, which belongs to the champion's."""
-        record = self.execution.record
+    def find_model(self, champion: Execution) -> None:
+        """Find its exact version. Nothing is written yet."""
+        execution, record = self.execution, self.execution.record
         record.update(
             champion_run_id=champion.run_id,
             champion_model=champion.record.manifest.model,
             forced=champion.record.manifest.forced,
-            policy=self.execution.job.policy,
+            policy=execution.job.policy,
         )
-        record.save("running")
+
+        with record.stage("model"):
+            self.model = (
+                self.canary.model
+                if self.canary is not None
+                else PinnedModel.resolve(execution.job, execution.cache)
+            )
+            record.update(model=self.model.record(execution.job))
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its version is the job's own model, as after it was promoted."""
+        manifest = self.execution.record.manifest
+        own, live = manifest.model, manifest.champion_model
+        return live is not None and (own.name, own.version) == (live.name, live.version)
 
     def settle(self, champion: Execution, state: PartitionState) -> Beside:
-        """Its exact version, what that is, and the columns that it needs.
+        """Begin its run: what its model is, and the columns that it needs.
 
         Args:
             champion: The run of the job's own model.
@@ -135,13 +151,7 @@ class Challenger:
         execution = self.execution
         record, job = execution.record, execution.job
 
-        with record.stage("model"):
-            self.model = (
-                self.canary.model
-                if self.canary is not None
-                else PinnedModel.resolve(job, execution.cache)
-            )
-            record.update(model=self.model.record(job))
+        record.save("running")
 
         with record.stage("plan"):
             self._look_up(champion, state)
@@ -237,6 +247,8 @@ class Challenger:
         status = "refused" if self.is_refused else "unfinished"
         if manifest.status in ("published", "failed") and not self.is_refused:
             status = manifest.status
+        if self.is_skipped:
+            status = "skipped"
 
         why = (error.what or error.message) if error is not None else ""
         why = with_problems(why, self.error)
@@ -248,7 +260,7 @@ class Challenger:
             version=model.version,
             digest=model.digest,
             mode="canary" if self.is_canary else "shadow",
-            run_id=manifest.run_id,
+            run_id="" if self.is_skipped else manifest.run_id,
             status=status,
             why=why,
             rows=manifest.counts.rows_scored,

@@ -63,8 +63,8 @@ class Challengers:
 
     @property
     def _active(self) -> list[Challenger]:
-        """Those that nothing has ended."""
-        return [challenger for challenger in self._all if challenger.error is None]
+        """Those that score, and that nothing has ended."""
+        return [one for one in self._all if one.error is None and not one.is_skipped]
 
     def settle(self, state: PartitionState, obstacle: ScoringError | None) -> list[Beside]:
         """Begin their runs, and find out what they need.
@@ -76,9 +76,12 @@ class Challengers:
         settled: list[Beside] = []
 
         def settle(challenger: Challenger) -> None:
-            self._heartbeats.enter_context(challenger.execution.record.heartbeats())
-            challenger.begin(self._champion)
+            challenger.find_model(self._champion)
+            if challenger.is_live:
+                challenger.is_skipped = True
+                return
 
+            self._heartbeats.enter_context(challenger.execution.record.heartbeats())
             if obstacle is not None:
                 raise obstacle
             settled.append(challenger.settle(self._champion, state))

@@ -13,6 +13,7 @@ from nightscore.arrow.assignment import Assignment
 from nightscore.engine.base_pool import BasePool
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
+from nightscore.operations.check import check_model
 from nightscore.operations.replay import replay
 from nightscore.operations.rollback import plan_rollback, roll_back
 from nightscore.operations.verify import verify
@@ -162,6 +163,16 @@ def test_rows_that_only_the_challenger_refuses_are_the_champions(canary_lake: La
 
     rows = published(canary_lake, job)
     assert rows.loc[rows["model_version"] == "1", "id"].tolist() == [5]
+
+
+def test_check_says_why_a_canary_cannot_stand_in_one_table(canary_lake: Lake) -> None:
+    job = canary_job(canary_lake, "2")
+
+    checks = check_model(job, canary_lake.cache, canary_lake.pool)
+
+    (check,) = [check for check in checks if check.name == "challengers"]
+    (warning,) = [one for one in check.warnings if "would not score" in one]
+    assert "cannot stand in one table with the job's own model" in warning
 
 
 @pytest.mark.parametrize(

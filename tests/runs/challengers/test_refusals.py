@@ -130,3 +130,29 @@ def test_a_challenger_does_not_score_by_itself(lab: Lab) -> None:
         with pytest.raises(InvalidJobError, match="scores and is released with its job only"):
             command(own, DAY, now=pd.Timestamp.now("UTC"), **options)
     assert not run_history(own)
+
+
+def test_a_challenger_that_was_promoted_is_left_out(lab: Lab) -> None:
+    """Both aliases mean one version then, so there is nothing to compare."""
+    lab.registry.set_alias("delay", "challenger", "1")
+
+    manifest = shadow(lab, "models:/delay@challenger")
+
+    assert (manifest.status, manifest.counts.rows_scored) == ("published", 4)
+    assert not [note for note in manifest.warnings if "challenger" in note]
+    (record,) = manifest.challengers
+    assert (record.status, record.version, record.run_id) == ("skipped", "1", "")
+    assert record.text == "challenger delay version 1 did not score: it is the job's own model now"
+    assert run_history(challenger_jobs(lab.job)["challenger"]) == []
+
+
+def test_of_two_challengers_only_the_other_one_scores(lab: Lab) -> None:
+    lab.registry.set_alias("delay", "challenger", "1")
+    lab.changes = {"release": {"challenger": ["models:/delay@challenger", "models:/delay/2"]}}
+
+    manifest = lab.lake.run(lab.job, DAY, force=True)
+
+    assert [record.status for record in manifest.challengers] == ["skipped", "published"]
+    own = lab.lake.read(challenger_jobs(lab.job)["2"])
+    assert own["prediction"].tolist() == [1.5] * 4
+    assert own["champion_prediction"].tolist() == [0.5] * 4
