@@ -62,6 +62,23 @@ def newest_effective(releases: Sequence[Release]) -> Release | None:
     return next((release for release in reversed(releases) if release.is_effective), None)
 
 
+def last_demotion(releases: Sequence[Release], version: str) -> Release | None:
+    """The entry that took a version back. None: it was not, or it went live again since.
+
+    Args:
+        releases: The log, oldest first.
+        version: Its number.
+    """
+    for release in reversed([one for one in releases if one.is_effective]):
+        entry = release.entry
+        if entry.after.version == version:
+            return None
+        if entry.kind == "demoted" and entry.before and entry.before.version == version:
+            return release
+
+    return None
+
+
 def version_before(releases: Sequence[Release]) -> str | None:
     """The version to which one step back leads from the live one. None: the log knows none.
 

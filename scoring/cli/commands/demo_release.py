@@ -17,7 +17,9 @@ from nightscore.cli.show import err, out, print_json
 from nightscore.flows.demo.requirements import check_installed
 from nightscore.flows.demo.sample import DEFAULT_ROOT, JOB_NAME
 from nightscore.inputs.jobfile import load_job
+from nightscore.ledger.release_history import last_demotion
 from nightscore.models.model_versions import resolve
+from nightscore.operations.releases.queries import read_releases
 from nightscore.operations.standing import decide
 from nightscore.schemas.job import ScoringJob
 
@@ -65,9 +67,13 @@ def _promote(act: "_Act", job: ScoringJob) -> None:
     """Make the challenger live, as its evidence allows."""
     version = resolve(CHALLENGER, job.registry).version
     verdict = decide(job, CHALLENGER).verdict
+    was_demoted = last_demotion(read_releases(job).releases, version) is not None
     options = ["--to", version, "--note", "trained on April to June"]
 
-    if verdict == "better":
+    if was_demoted:
+        act.say("The demo has demoted it before. Somebody decides to try it again")
+        options.append("--without-labels")
+    elif verdict == "better":
         act.say("The labels say that the challenger is better, so it goes live")
     else:
         act.say("A week of labels does not show that it is better. Somebody decides all the same:")

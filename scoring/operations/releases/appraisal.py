@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 from nightscore.engine.pool import Pool
 from nightscore.errors import ModelNotFoundError, ScoringError
+from nightscore.ledger.release_history import last_demotion
 from nightscore.models.cache import ModelCache
 from nightscore.models.model_diff import compare_versions
 from nightscore.models.model_versions import resolve
 from nightscore.models.registries.protocol import ModelVersion
 from nightscore.operations.check import check_model
-from nightscore.operations.releases.evidence import gather_evidence
+from nightscore.operations.releases.evidence import gather_evidence, nothing_new_since
 from nightscore.operations.releases.suitability import find_problems, refusal
 from nightscore.operations.releases.target import ReleaseTarget, check_number, find_target
 from nightscore.schemas.job import ScoringJob
@@ -73,7 +74,12 @@ def appraise(
 
     checks = check_model(job.model_copy(update={"model": candidate.uri}), cache, pool)
     evidence = gather_evidence(job, present, candidate, checks, cache)
-    evidence = evidence.model_copy(update={"without_labels": without_labels})
+
+    taken_back = last_demotion(target.log.read(), version)
+    reasons = evidence.no_comparison or nothing_new_since(taken_back, evidence.comparison)
+    evidence = evidence.model_copy(
+        update={"without_labels": without_labels, "no_comparison": reasons}
+    )
 
     appraisal = Appraisal(
         target=target,

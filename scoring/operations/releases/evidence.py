@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from nightscore.errors import InputError, ScoringError
+from nightscore.ledger.release_log import Release
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.registries.protocol import ModelVersion
@@ -111,6 +112,29 @@ def why_no_comparison(
     if job.labels is None:
         reasons.append(NO_LABELS)
     return tuple(reasons)
+
+
+def nothing_new_since(
+    demotion: Release | None, comparison: ComparisonRecord | None
+) -> tuple[str, ...]:
+    """Why what compares a version is no evidence any more: it was known when it was taken back.
+
+    Args:
+        demotion: That took it back. None: none did.
+        comparison: What compares it with the live version. None: nothing does.
+    """
+    if demotion is None or comparison is None:
+        return ()
+    if comparison.last >= demotion.effective_at.date().isoformat():
+        return ()
+
+    entry = demotion.entry
+    note = f": {entry.note}" if entry.note else ""
+    return (
+        f"{describe_standing(comparison)}, but version {comparison.challenger} was demoted at "
+        f"{demotion.effective_at:%Y-%m-%d %H:%M} UTC by {entry.by}{note} (entry {entry.number}), "
+        "and no night since compares both",
+    )
 
 
 def _how_labels_compare(job: ScoringJob) -> tuple[str, ...]:

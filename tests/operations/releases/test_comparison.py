@@ -1,5 +1,7 @@
 """What compares two versions on the same rows is evidence for a promotion."""
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -8,6 +10,7 @@ import pytest
 from nightscore.cli.release_text import release_lines, show_evidence, show_standing_beside
 from nightscore.errors import ReleaseError
 from nightscore.flows.ui.release_page import page_of_release, release_markdown
+from nightscore.ledger.release_history import last_demotion
 from nightscore.monitoring.performance.estimates.wording import metric_of
 from nightscore.operations.evaluate import evaluate
 from nightscore.operations.releases.queries import read_releases
@@ -21,8 +24,13 @@ from tests.support.outcomes import NOW, write_labels
 CHALLENGER = "models:/delay/2"
 
 
-def compare_for(lab: Lab, n_nights: int, difference: float, n_before: int = 0) -> None:
-    """Nights that versions 1 and 2 have both scored, with this mean difference of their losses."""
+def compare_for(
+    lab: Lab, n_nights: int, difference: float, n_before: int = 0, last: str = ""
+) -> None:
+    """Nights that versions 1 and 2 have both scored, with this mean difference of their losses.
+
+    They are of March 2024, or of the day `last`.
+    """
     release = lab.changes.get("release", {})
     lab.changes["release"] = release | {"challenger": CHALLENGER}
     own = challenger_job(lab.job, CHALLENGER)
@@ -37,7 +45,7 @@ def compare_for(lab: Lab, n_nights: int, difference: float, n_before: int = 0) -
             variance=1e-4,
         )
         paired = PairedRecord(champion_name="delay", champion_version="1", n=400, losses=(sums,))
-        day = f"2024-03-{night + 1:02}"
+        day = last or f"2024-03-{night + 1:02}"
         recorded(own, day, (0.7, 0.6, 0.8), model_name="delay", model_version="2", paired=paired)
 
 
@@ -84,6 +92,24 @@ def test_any_other_needs_it_and_is_told_where_it_stands(
     assert evidence is not None
     assert evidence.comparison is not None
     assert evidence.no_comparison == (f"challenger 2 against 1: {words}",)
+
+
+def test_what_was_known_when_a_version_was_demoted_is_no_evidence_any_more(lab: Lab) -> None:
+    compare_for(lab, 9, -0.03)
+    lab.promote("2", without_labels=False)
+    lab.demote(note="customers complained")
+
+    with pytest.raises(ReleaseError) as caught:
+        lab.promote("2", without_labels=False)
+    (problem,) = caught.value.problems
+    assert "better after 9 nights, but version 2 was demoted at" in problem
+    assert "by bert@host: customers complained (entry 2), and no night since" in problem
+
+    # A night after the demotion compares both once more.
+    tomorrow = f"{datetime.now(UTC).date() + timedelta(days=1)}"
+    compare_for(lab, 10, -0.03, n_before=9, last=tomorrow)
+    lab.promote("2", without_labels=False)
+    assert last_demotion(lab.log(), "2") is None, "it went live again"
 
 
 def test_nights_of_another_version_are_no_evidence(lab: Lab) -> None:
