@@ -24,7 +24,7 @@ from nightscore.flows.partition import score_partition
 from nightscore.flows.pools import local_pool, run_within, shared_pools
 from nightscore.flows.ui.artifacts import HEADLINE_CHARACTERS, artifact_key
 from nightscore.flows.ui.log import forward_engine_log
-from nightscore.flows.ui.markdown import escaped
+from nightscore.flows.ui.markdown import prose
 from nightscore.models.cache import default_cache
 from nightscore.operations.webhooks.reaction import Reaction, plan_reaction, reaction_lines
 from nightscore.schemas.job import ScoringJob
@@ -109,7 +109,7 @@ async def _show(spec: ScoringJob, headline: str, reaction: Reaction) -> None:
 
     await acreate_markdown_artifact(
         key=artifact_key(spec.name, "new-version"),
-        markdown="\n\n".join(map(escaped, lines)),
+        markdown="\n\n".join(map(prose, lines)),
         description=headline[:HEADLINE_CHARACTERS],
     )
 

@@ -4,13 +4,14 @@ import re
 
 from nightscore.schemas.text import printable
 
-_ENTITIES = {ord(character): f"&#{ord(character)};" for character in "&|<>`*[]\\~"}
+_ESCAPES = {ord(character): f"\\{character}" for character in "&|<>`*[]\\~"}
+"""With a backslash, since Prefect's first UI shows entities such as `&#62;` as they are."""
 
 
 def escaped(text: str) -> str:
     """The text for a sentence, a heading or a table cell."""
     text = printable(" ".join(text.split()))
-    return text.translate(_ENTITIES)
+    return text.translate(_ESCAPES)
 
 
 def prose(text: str) -> str:
@@ -22,11 +23,11 @@ def prose(text: str) -> str:
     parts = text.split("`")
 
     if "``" in text or len(parts) % 2 == 0:
-        return text.translate(_ENTITIES)
+        return text.translate(_ESCAPES)
 
     for index, part in enumerate(parts):
         is_command = index % 2 == 1
-        parts[index] = code(part) if is_command else part.translate(_ENTITIES)
+        parts[index] = code(part) if is_command else part.translate(_ESCAPES)
 
     return "".join(parts)
 

@@ -3,8 +3,10 @@
 import io
 import json
 import logging
+import re
 
 import pytest
+from markdown_it import MarkdownIt
 
 from nightscore.cli import resolve, show
 from nightscore.errors import CorruptFileError
@@ -90,9 +92,22 @@ def test_a_log_record_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_name_in_markdown_is_neither_markdown_nor_html() -> None:
     hostile = "a`]\n```\n<img src=x onerror=alert(1)>\n[approve](https:evil)|"
-    assert not set("`<>[]|\n") & set(escaped(hostile))
+    assert not re.search(r"(?<!\\)[`<>\[\]|]|\n", escaped(hostile))
     assert code(hostile) == escaped(printable(hostile))
     assert code("<b>.parquet") == "`<b>.parquet`"
+
+
+@pytest.mark.parametrize(
+    "text", [r"a\|b & &amp; <i>", r"\<b> \\` \\\|", "x > 1|*y*|[z](u)|~~w~~ \\"]
+)
+def test_a_text_in_a_table_is_shown_as_it_is(text: str) -> None:
+    """As a renderer of CommonMark with tables shows it."""
+    table = f"| {escaped(text)} | {escaped(text)} |\n| --- | --- |\n"
+    tokens = MarkdownIt("commonmark").enable("table").parse(table)
+
+    cells = [token.children or [] for token in tokens if token.type == "inline"]
+    assert ["".join(one.content for one in cell) for cell in cells] == [text, text]
+    assert {one.type for cell in cells for one in cell} <= {"text", "text_special"}
 
 
 @pytest.mark.parametrize("run", ["```", "`````", "text"])

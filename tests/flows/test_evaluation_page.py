@@ -23,7 +23,7 @@ def picture_of(page: str) -> bytes:
 
 def test_estimates_stand_against_what_came_true_with_their_plot() -> None:
     page = performance_markdown("late_*", DAYS)
-    assert page.startswith("## Performance of late_&#42;\n\n**AUC**: ")
+    assert page.startswith("## Performance of late_\\*\n\n**AUC**: ")
     assert "1 of 2 matured partitions came true within the band" in page
     assert "concept drift" in page
     assert "Open the page" not in page

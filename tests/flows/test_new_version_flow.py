@@ -96,7 +96,7 @@ def test_a_new_version_is_looked_at_and_scores_at_once(job_file: str, lake: Lake
     assert state.is_completed(), state.message
     assert published(job_file) == {DAYS[1]: "2"}
     assert "hgb_binary@champion means version 2 now." in page()
-    assert "It has no baseline; &#96;nightscore baseline" in page()
+    assert "It has no baseline; `nightscore baseline" in page()
 
 
 def published(name: str) -> dict[str | None, str]:

@@ -201,13 +201,13 @@ def test_the_page_shows_where_the_decision_stands() -> None:
     )
     rows_put_back = [("2026-11-24", "run 1 is seen again")]
     text = release_markdown(page, "Version <8> is live: `nightscore demote a`.", rows_put_back)
-    assert "**Version &#60;8&#62; is live: `nightscore demote a`.**" in text
+    assert r"**Version \<8\> is live: `nightscore demote a`.**" in text
     assert "### Both on the same rows\n\n- " in text
     assert "undecided after 11 nights, about 9 more" in text
     assert "The artifact `late-flights-challengers` of a partition's run" in text
     assert "`nightscore compare late_flights` show how" in text
-    assert "- note: &#60;b&#62;" in text
-    assert "| features | dep&#124;delay | long | none |" in text
+    assert r"- note: \<b\>" in text
+    assert r"| features | dep\|delay | long | none |" in text
     assert "| 2026-11-24 | run 1 is seen again |" in text
     assert "The same: size." in text
 
@@ -216,9 +216,9 @@ def test_the_page_shows_where_the_decision_stands() -> None:
     ("text", "shown"),
     [
         ("give `nightscore demote a`\nagain", "give `nightscore demote a` again"),
-        ("a `|` and <b>", "a &#124; and &#60;b&#62;"),
-        ("an odd ` and <b>", "an odd &#96; and &#60;b&#62;"),
-        ("x ``y` <b> `", "x &#96;&#96;y&#96; &#60;b&#62; &#96;"),
+        ("a `|` and <b>", r"a \| and \<b\>"),
+        ("an odd ` and <b>", r"an odd \` and \<b\>"),
+        ("x ``y` <b> `", r"x \`\`y\` \<b\> \`"),
     ],
 )
 def test_commands_are_shown_as_code_and_nothing_else_is_taken_for_markdown(

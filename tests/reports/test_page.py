@@ -274,7 +274,7 @@ def test_odd_names_and_values_are_drawn_and_served(lake: Lake, tmp_path: Path) -
             assert status == 200, text
             assert "a/b" in text
         assert get(f"{url}/test/a/b")[0] == 404, "a run b of a partition a"
-    assert escaped("x](http://evil)|<b>\n`c`") == "x&#93;(http://evil)&#124;&#60;b&#62; &#96;c&#96;"
+    assert escaped("x](http://evil)|<b>\n`c`") == r"x\](http://evil)\|\<b\> \`c\`"
 
 
 def test_after_a_rollback_the_report_is_of_what_readers_see(
