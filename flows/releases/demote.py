@@ -20,7 +20,7 @@ from nightscore.ledger.release_log import Release
 from nightscore.models.cache import default_cache
 from nightscore.operations.releases.demote import demote as take_back
 from nightscore.operations.releases.promote import Proposal, ReleaseResult
-from nightscore.operations.releases.put_back import plan_put_back, put_back
+from nightscore.operations.releases.put_back import describe_left, plan_put_back, put_back
 from nightscore.operations.releases.target import find_target
 from nightscore.operations.rollback import RollbackItem
 from nightscore.schemas.job import ScoringJob
@@ -110,7 +110,7 @@ async def _tell(spec: ScoringJob, done: _Demotion) -> State[Any]:
     if release is None:
         return Completed(message="Nothing was changed: the version is live already.")
 
-    message = _message(release, done)
+    message = f"{_message(release, done)} {describe_left(spec, done.left)}".rstrip()
     rows = [_row(manifest) for manifest in done.manifests]
     rows += [(item.value, f"left as it is, since {item.reason}") for item in done.left]
     await show_page(spec, page_of_release(release), message, rows)

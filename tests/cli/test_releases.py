@@ -105,6 +105,9 @@ def test_a_version_is_promoted_and_demoted_by_command(
         (DAYS[0], "roll back"),
         (DAYS[1], "refuse"),
     ]
+    stale = ["backfill", job, "--from", DAYS[1], "--to", DAYS[1], "--mode", "stale"]
+    assert f"`nightscore {' '.join(stale)}` scores them" in done["next_step"]
+    assert [item["action"] for item in document(*stale, "--dry-run")["plan"]] == ["score"]
     day = lake.read(lake.job())
     day = day[day["ds"] == DAYS[0]].reset_index(drop=True)
     assert day.equals(old)

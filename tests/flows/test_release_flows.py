@@ -125,7 +125,9 @@ def test_a_version_is_looked_at_promoted_and_demoted_from_forms(job_file: str, l
     lake.run(load_job(job_file), DAYS[1])
     state = finish(demote, job_file, note="worse", with_predictions=True)
     assert state.is_failed(), "one day was published by no other version"
-    assert state.message == "Version 1 is live again. 1 partition put back, 0 failed, 1 left."
+    told_first = "Version 1 is live again. 1 partition put back, 0 failed, 1 left. Readers still"
+    assert state.message.startswith(told_first)
+    assert f"--from {DAYS[1]} --to {DAYS[1]} --mode stale` scores them" in state.message
     assert told(job_file)[1][:2] == ("demoted", "1")
     page = newest_page()
     assert "version 2 → version 1" in page.data

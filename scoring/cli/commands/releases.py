@@ -38,7 +38,7 @@ from nightscore.operations.releases.demote import demote as take_back
 from nightscore.operations.releases.promote import Proposal
 from nightscore.operations.releases.promote import promote as make_live
 from nightscore.operations.releases.proposals import describe_proposal
-from nightscore.operations.releases.put_back import plan_put_back, put_back
+from nightscore.operations.releases.put_back import describe_left, plan_put_back, put_back
 from nightscore.operations.releases.queries import ReleaseList, describe, live_at, read_releases
 from nightscore.operations.releases.target import ReleaseTarget, find_target
 from nightscore.operations.rollback import RollbackItem
@@ -114,7 +114,11 @@ def demote(
 
     if as_json:
         runs = [json.loads(manifest.model_dump_json()) for manifest in manifests]
-        document = {"predictions": [_item_document(item) for item in items], "runs": runs}
+        document = {
+            "predictions": [_item_document(item) for item in items],
+            "runs": runs,
+            "next_step": describe_left(spec, items),
+        }
         print_json(result_document(result) | document)
 
     codes = [exit_code(manifest) for manifest in manifests if manifest.error]
@@ -226,6 +230,8 @@ def _put_back(
         n_failed = sum(manifest.error is not None for manifest in manifests)
         n_done = counted(len(manifests) - n_failed, "partition")
         out.print(f"{n_done} put back, {n_failed} failed, {len(left)} left.")
+        if next_step := describe_left(target.job, items):
+            out.print(next_step)
         print_failures([manifest for manifest in manifests if manifest.error])
 
     return manifests

@@ -7,6 +7,7 @@ the same command again goes on where an earlier one has died.
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from nightscore.inputs.partitions import parse_value, partition_date
 from nightscore.ledger.job_history import JobHistory
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
@@ -15,9 +16,11 @@ from nightscore.operations.releases.demote import TakenBack, taken_back
 from nightscore.operations.releases.target import ReleaseTarget
 from nightscore.operations.rollback import RollbackItem, plan_rollback, roll_back
 from nightscore.outputs.publish import open_publisher
+from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.model_uri import exact_uri
 from nightscore.schemas.partition import order_of
+from nightscore.schemas.text import counted
 
 
 def plan_put_back(target: ReleaseTarget) -> list[RollbackItem]:
@@ -76,6 +79,32 @@ def put_back(
 
     # Once for all: a partition may be a neighbour of any that were put back before it.
     compare_later(workspace, restored, cache, datetime.now(UTC))
+
+
+def describe_left(job: ScoringJob, items: Sequence[RollbackItem]) -> str:
+    """How to score the partitions that cannot be put back. Empty: there are none.
+
+    Readers still see a demoted version's predictions of them.
+
+    Args:
+        job: Whose predictions.
+        items: As they were planned.
+    """
+    left = [parse_value(item.value) for item in items if item.action == "refuse"]
+    if not left:
+        return ""
+
+    days = [day for value in left if (day := partition_date(job, value)) is not None]
+    command = job.command("run", "PARTITION")
+    if len(days) == len(left):
+        dates = ("--from", str(min(days)), "--to", str(max(days)))
+        command = job.command("backfill", *dates, "--mode", "stale")
+
+    seen = counted(len(left), "partition")
+    return (
+        f"Readers still see the demoted version's predictions of {seen}. "
+        f"`{command}` scores them by the version that is live now."
+    )
 
 
 def _published_by(target: ReleaseTarget, taken: TakenBack) -> Iterator[str | None]:
