@@ -122,8 +122,7 @@ def show_evidence(evidence: EvidenceRecord) -> Iterator[str]:
         yield f"Baseline of version {baseline.version}: {known}"
 
     for who, partitions in (("Live", evidence.live), ("New", evidence.challenger)):
-        if partitions:
-            yield f"{who} version on {_show_partitions(partitions)}"
+        yield from _partition_lines(who, partitions)
 
     if evidence.comparison is not None:
         yield from show_standing(evidence.comparison)
@@ -132,19 +131,21 @@ def show_evidence(evidence: EvidenceRecord) -> Iterator[str]:
         yield f"Nothing shows by labels that it is better: {'; '.join(evidence.no_comparison)}"
 
 
-def _show_partitions(partitions: Sequence[PartitionEvidence]) -> str:
-    """What is estimated of the newest one, and what has come true of any."""
+def _partition_lines(who: str, partitions: Sequence[PartitionEvidence]) -> Iterator[str]:
+    """What is estimated of the newest partition, and what has come true of the newest that did."""
+    if not partitions:
+        return
+
     newest = partitions[-1]
-    parts = [f"{newest.partition}: {_show_metrics(newest.estimated) or 'nothing'} estimated"]
+    estimated = _show_metrics(newest.estimated) or "nothing"
+    n_true = _count_come_true(partitions)
+    yield f"{who} version on {newest.partition}: {estimated} estimated; {n_true}"
 
     complete = [
         one for one in partitions if one.realised and one.is_matured and not one.is_selection
     ]
-    if complete:
-        realised = _show_metrics(complete[-1].realised)
-        parts.append(f"{realised or 'no shown metric'} came true on {complete[-1].partition}")
-
-    return "; ".join([*parts, _count_come_true(partitions)])
+    if complete and (realised := _show_metrics(complete[-1].realised)):
+        yield f"  came true on {complete[-1].partition}: {realised}"
 
 
 def _count_come_true(partitions: Sequence[PartitionEvidence]) -> str:

@@ -217,7 +217,8 @@ def test_evidence_tells_labels_that_stand_for_all_rows_from_others() -> None:
         partition(3, is_matured=False),
         partition(4, realised=()),
     )
-    (line,) = show_evidence(EvidenceRecord(live=partitions))
+    line, realised = show_evidence(EvidenceRecord(live=partitions))
+    assert realised == "  came true on 2026-11-01: AUC 0.800", "of what stands for all rows"
     assert line.endswith(
         "1 of its latest 4 partitions have come true, 1 so far, with more labels to come, "
         "1 by a selection of labelled rows"
