@@ -7,6 +7,7 @@ import warnings
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,13 @@ import pandas as pd
 from nightscore.engine.shard import ShardResult, ShardTask
 from nightscore.engine.worker.shard_scoring import score_shard
 from nightscore.models.cache import ModelCache
+from nightscore.profiles.differences.difference_spec import (
+    DifferenceSpec,
+    grain_of,
+    grid_of,
+    sample_bits,
+)
+from nightscore.profiles.differences.group_counts import GroupColumn
 from tests.bench.machine import cpu_name
 from tests.fakes.pool import InProcessPool
 from tests.support.challengers import DAY, challenger_job, whole_task, with_challengers
@@ -23,7 +31,7 @@ from tests.support.models import make_empty_registry, register
 
 N_ROWS, N_COLUMNS = 1_000_000, 20
 CHAMPION = "boosted"
-CHALLENGERS = ("boosted", "linear", "forest")
+CHALLENGERS = ("retrained", "linear", "forest")
 OWN_STAGES = ("predict", "profile", "sample", "write", "quarantine", "load")
 """What a challenger does for itself, whoever has read the rows."""
 VERSIONS = ("numpy", "pyarrow", "scikit-learn")
@@ -37,6 +45,7 @@ def measure(repeats: int) -> dict[str, Any]:
         ways = {"alone": champion}
         for name in CHALLENGERS:
             own = whole_task(lake, challenger_job(lake, name), f"{name}-run")
+            own = replace(own, difference=_compared(champion))
             ways[name] = with_challengers(champion, own)
 
         results = _score(ways, repeats)
@@ -69,6 +78,25 @@ def show(result: dict[str, Any]) -> None:
         )
 
 
+def _compared(champion: ShardTask) -> DifferenceSpec:
+    """What a run compares: by all features, whose deciles a baseline would have."""
+    deciles = [NormalDist().inv_cdf(share / 10) for share in range(1, 10)]
+    names = [column.name for column in champion.contract.features]
+    columns = tuple(GroupColumn("feature", name, edges=tuple(deciles)) for name in names)
+    grid = grid_of("probability", None)
+
+    return DifferenceSpec(
+        score="probability",
+        threshold=0.5,
+        champion_grid=grid,
+        challenger_grid=grid,
+        columns=columns,
+        grain=grain_of(grid),
+        sample_bits=sample_bits(N_ROWS, len(columns)),
+        keys=tuple(champion.job.keys.columns),
+    )
+
+
 def _score(ways: dict[str, ShardTask], repeats: int) -> dict[str, list[ShardResult]]:
     results: dict[str, list[ShardResult]] = {name: [] for name in ways}
     for i in range(repeats + 1):
@@ -82,7 +110,7 @@ def _score(ways: dict[str, ShardTask], repeats: int) -> dict[str, list[ShardResu
 def _summary(results: list[ShardResult]) -> dict[str, Any]:
     challengers = [result.challengers[0] for result in results]
     stages: dict[str, float] = {}
-    for stage in ("cast", *OWN_STAGES):
+    for stage in ("cast", *OWN_STAGES, "difference"):
         seconds = [one.result.stages_s.get(stage, 0.0) for one in challengers if one.result]
         stages[stage] = statistics.median(seconds)
 
@@ -116,13 +144,15 @@ def _make_lake(folder: Path) -> Lake:
 
     estimators = {
         "boosted": HistGradientBoostingClassifier(max_iter=200, early_stopping=False),
+        "retrained": HistGradientBoostingClassifier(max_iter=200, early_stopping=False),
         "linear": LogisticRegression(),
         "forest": RandomForestClassifier(100, max_depth=10, random_state=0),
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name, estimator in estimators.items():
-            estimator.fit(sample, labels)
+            rows = slice(10_000, None) if name == "retrained" else slice(None)
+            estimator.fit(sample[rows], labels[rows])
             signature = mlflow.models.infer_signature(
                 sample.head(), estimator.predict(sample.head())
             )

@@ -181,7 +181,8 @@ class Challenger:
 
         is_refused_alone = champion.outcome.scored_mask & ~scored.outcome.scored_mask
         self._n_refused_alone += int(is_refused_alone.sum())
-        self._differences.add(champion, scored)
+        with own.clock("difference"):
+            self._differences.add(champion, scored)
         own.write(scored.output)
 
         if is_wanted is not None:
@@ -200,7 +201,8 @@ class Challenger:
 
     def _finish(self) -> None:
         part = self._own.close()
-        self._difference = self._differences.to_text()
+        with self._own.clock("difference"):
+            self._difference = self._differences.to_text()
         self._result = self._own.result(part)
 
     def _now(self) -> float:

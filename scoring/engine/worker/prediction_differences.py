@@ -63,4 +63,5 @@ class PredictionDifferences:
 
 def _positions(batch: Batch) -> npt.NDArray[np.int64]:
     """The numbers of a batch's rows in their files."""
-    return np.concatenate([stretch.positions for stretch in batch.stretches])
+    positions = [stretch.positions for stretch in batch.stretches]
+    return positions[0] if len(positions) == 1 else np.concatenate(positions)

@@ -19,14 +19,19 @@ RELATIVE_ERROR = 1 / 256
 neighbours, larger ones as 3.4e38."""
 WAITING_CODES = 262_144
 """Codes that are counted at once. Their table has 65,536 places, which are cleared and added."""
-_MOST = float(np.finfo(np.float32).max)
+_MOST = np.finfo(np.float32).max
 
 
 def delta_codes(deltas: Floats) -> npt.NDArray[np.uint16]:
     """The bin of each difference, shape (n,). The bin 0 is of zero and what is below 1e-40."""
-    clipped = np.clip(deltas, -_MOST, _MOST) + 0.0
-    bits = clipped.astype(np.float32).view(np.uint32)
-    return (bits >> np.uint32(16)).astype(np.uint16)
+    with np.errstate(over="ignore"):
+        single = deltas.astype(np.float32)
+    np.clip(single, -_MOST, _MOST, out=single)
+    single += np.float32(0)  # -0 is zero
+
+    bits = single.view(np.uint32)
+    bits >>= np.uint32(16)
+    return bits.astype(np.uint16)
 
 
 def middles(codes: Counts) -> Floats:

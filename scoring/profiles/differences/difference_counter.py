@@ -1,5 +1,6 @@
 """Comparing two models' predictions of a shard's rows, batch by batch, in a worker."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,8 @@ BLOCK_ROWS = 16_000
 """Rows that are compared at once. Arrays of more than 128 KiB are mapped anew each time."""
 KEPT_ROWS = 32_768
 """Sampled rows that are counted at once. A call for each column of each batch would cost more."""
+WAITING_EXTREMES = 1_024
+"""Rows that may be among the highest, until they are ordered: most batches have few."""
 MOST_DELTA = 2.0 ** (MOST_EXPONENT // 2)
 """Differences from here on are not compared: their squares cannot be added."""
 GOLDEN = np.uint64(0x9E3779B185EBCA87)
@@ -89,7 +92,10 @@ class DifferenceCounter:
         self._counts = DifferenceCounts.empty(spec)
         self._all = np.empty(0, np.int64)
         self._kept: list[_KeptSample] = []
+        self._extremes: list[tuple[Floats, Floats, pa.Table]] = []
+        """Both scores and the keys of rows that may be among the highest."""
         self._deltas = CodeCounts()
+        self._scratch = _Scratch(), _Scratch()
 
     def add(
         self,
@@ -118,7 +124,7 @@ class DifferenceCounter:
 
         self._count_classes(both)
         pairs = self._pairs(both)
-        if pairs is None or not len(pairs.deltas):
+        if pairs is None:
             return
 
         self._count_scores(pairs)
@@ -152,6 +158,7 @@ class DifferenceCounter:
     def counts(self) -> DifferenceCounts:
         """What was counted so far."""
         self._count_kept()
+        self._count_extremes()
         counts = self._counts
         counts.deltas += self._deltas.take()
         return counts
@@ -187,16 +194,26 @@ class DifferenceCounter:
             self._counts.n_not_compared += len(both.rows)
             return None
 
+        deltas = self._scratch[0].floats(len(both.rows))
         with np.errstate(invalid="ignore", over="ignore"):
-            deltas = scores[1] - scores[0]
+            np.subtract(scores[1], scores[0], out=deltas)
+
+        pairs = _Pairs(*scores, deltas, both.rows, both.places)
 
         # One comparison of a whole batch, which is usual, in place of one for each row.
-        if deltas.min() > -MOST_DELTA and deltas.max() < MOST_DELTA:
-            return _Pairs(*scores, deltas, both.rows, both.places)
+        least, greatest = float(deltas.min()), float(deltas.max())
+        if not (least > -MOST_DELTA and greatest < MOST_DELTA):
+            is_finite = np.abs(deltas) < MOST_DELTA
+            self._counts.n_not_compared += int(len(deltas) - is_finite.sum())
 
-        is_finite = np.abs(deltas) < MOST_DELTA
-        self._counts.n_not_compared += int(len(deltas) - is_finite.sum())
-        return _Pairs(*scores, deltas, both.rows, both.places).choose(is_finite)
+            pairs = pairs.choose(is_finite)
+            if not len(pairs.deltas):
+                return None
+            least, greatest = float(pairs.deltas.min()), float(pairs.deltas.max())
+
+        self._counts.least = min(self._counts.least, least)
+        self._counts.greatest = max(self._counts.greatest, greatest)
+        return pairs
 
     def _scores(self, champion: pa.Table, challenger: pa.Table) -> tuple[Floats, Floats] | None:
         """The two scores of each row; null as NaN."""
@@ -221,9 +238,6 @@ class DifferenceCounter:
     def _count_scores(self, pairs: _Pairs) -> None:
         """Count the pairs of scores, in blocks that stay in the processor's cache."""
         counts = self._counts
-        counts.least = min(counts.least, float(pairs.deltas.min()))
-        counts.greatest = max(counts.greatest, float(pairs.deltas.max()))
-
         for start in range(0, len(pairs.deltas), BLOCK_ROWS):
             block = slice(start, start + BLOCK_ROWS)
             champion, challenger = pairs.champion[block], pairs.challenger[block]
@@ -250,31 +264,41 @@ class DifferenceCounter:
     def _keep_extremes(self, pairs: _Pairs, output: pa.Table) -> None:
         """Keep the rows with the highest scores, and those that differ most."""
         counts = self._counts
-        of_champion = counts.champion_top.candidates(pairs.champion)
-        of_challenger = counts.challenger_top.candidates(pairs.challenger)
-        of_most = candidates_of_most(np.abs(pairs.deltas), counts.most)
+        candidates = (
+            counts.champion_top.candidates(pairs.champion),
+            counts.challenger_top.candidates(pairs.challenger),
+            candidates_of_most(pairs.deltas, counts.most),
+        )
 
-        chosen = np.unique(np.concatenate([of_champion, of_challenger, of_most]))
+        chosen = np.unique(np.concatenate(candidates))
         if not len(chosen):
             return
 
         keys = output.select(list(self._spec.keys)).take(from_numpy(pairs.places[chosen]))
+        self._extremes.append((pairs.champion[chosen], pairs.challenger[chosen], keys))
+
+        if sum(len(scores) for scores, _, _ in self._extremes) >= WAITING_EXTREMES:
+            self._count_extremes()
+
+    def _count_extremes(self) -> None:
+        """Order the rows that may be among the highest, or among those that differ most."""
+        waiting, self._extremes = self._extremes, []
+        if not waiting:
+            return
+
+        of_champion, of_challenger, of_keys = zip(*waiting, strict=True)
+        champion, challenger = np.concatenate(of_champion), np.concatenate(of_challenger)
+        keys = pa.concat_tables(of_keys)
         hashes = row_hashes(keys.columns)
 
-        def hashes_of(places: Counts) -> Hashes:
-            return hashes[np.searchsorted(chosen, places)]
+        counts = self._counts
+        counts.champion_top = counts.champion_top.plus(champion, hashes)
+        counts.challenger_top = counts.challenger_top.plus(challenger, hashes)
 
-        counts.champion_top = counts.champion_top.plus(
-            pairs.champion[of_champion], hashes_of(of_champion)
-        )
-        counts.challenger_top = counts.challenger_top.plus(
-            pairs.challenger[of_challenger], hashes_of(of_challenger)
-        )
-
-        if len(of_most):
-            rows = keys.take(from_numpy(np.searchsorted(chosen, of_most)))
-            new = _differing_rows(pairs, of_most, hashes_of(of_most), rows)
-            counts.most = most_differing(counts.most + new)
+        places = candidates_of_most(challenger - champion, counts.most)
+        scores = champion[places], challenger[places]
+        new = _differing_rows(scores, hashes[places], keys.take(from_numpy(places)))
+        counts.most = most_differing(counts.most + new)
 
     def _sample(self, pairs: _Pairs, positions: npt.NDArray[np.int64]) -> _Pairs:
         """The rows that are counted by score and by group.
@@ -291,7 +315,8 @@ class DifferenceCounter:
         if len(pairs.rows) < len(positions):
             positions = positions[pairs.rows]
 
-        hashes = positions.view(np.uint64) * GOLDEN
+        hashes = self._scratch[1].floats(len(positions)).view(np.uint64)
+        np.multiply(positions.view(np.uint64), GOLDEN, out=hashes)
         chosen = np.flatnonzero(hashes < np.uint64(1 << (64 - n_bits)))
 
         return pairs.choose(chosen)
@@ -302,15 +327,13 @@ class DifferenceCounter:
         if not n_rows:
             return
 
-        wanted = None if n_rows == features.num_rows else from_numpy(sample.rows)
-        columns: dict[str, pa.ChunkedArray] = {}
-        for column in self._spec.columns:
-            values = _column(column.name, features, passthrough)
-            if values is not None:
-                columns[column.name] = values if wanted is None else values.take(wanted)
+        names = [column.name for column in self._spec.columns]
+        columns = _columns(names, features, passthrough)
+        if n_rows < features.num_rows:
+            columns = columns.take(from_numpy(sample.rows))
 
         kept = _KeptSample(sample.champion, sample.challenger, columns)
-        if self._kept and self._kept[0].columns.keys() != columns.keys():
+        if self._kept and self._kept[0].columns.schema != columns.schema:
             self._count_kept()
         self._kept.append(kept)
 
@@ -335,13 +358,27 @@ class DifferenceCounter:
         threshold, grain = self._spec.threshold, self._spec.grain
         compared = SampledRows.of(champion, challenger, threshold, grain=grain, weight=weight)
 
+        # A call for each column of each batch would cost more than the counting.
+        columns = pa.concat_tables([one.columns for one in kept])
+        known = set(columns.column_names)
+
         for column in self._spec.columns:
             counted = self._counts.groups[column.name]
-            if counted is None or column.name not in kept[0].columns:
-                continue
+            if counted is not None and column.name in known:
+                counted.add(column.codes(_one_chunk(columns.column(column.name))), compared)
 
-            codes = [column.codes(one.columns[column.name]) for one in kept]
-            counted.add(np.concatenate(codes), compared)
+
+class _Scratch:
+    """Memory for numbers of one batch after another: to map it anew each time takes longer."""
+
+    def __init__(self) -> None:
+        self._array: Floats = np.empty(0)
+
+    def floats(self, n: int) -> Floats:
+        """An array of shape (n,), until the next call."""
+        if len(self._array) < n:
+            self._array = np.empty(n)
+        return self._array[:n]
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +387,7 @@ class _KeptSample:
 
     champion: Floats
     challenger: Floats
-    columns: dict[str, pa.ChunkedArray]
+    columns: pa.Table
     """What they are grouped by."""
 
 
@@ -363,25 +400,38 @@ def _decisions(champion: Floats, challenger: Floats, threshold: float) -> Counts
 
 
 def _differing_rows(
-    pairs: _Pairs, places: Counts, hashes: Hashes, keys: pa.Table
+    scores: tuple[Floats, Floats], hashes: Hashes, keys: pa.Table
 ) -> list[DifferingRow]:
     texts: list[list[str | None]] = []
     for column in keys.columns:
         texts.append(column.cast(pa.string()).to_pylist())
 
-    scores = zip(pairs.champion[places].tolist(), pairs.challenger[places].tolist(), strict=True)
+    pairs = zip(scores[0].tolist(), scores[1].tolist(), strict=True)
     rows = []
-    for place, (one, other) in enumerate(scores):
+    for place, (one, other) in enumerate(pairs):
         key = tuple(column[place] for column in texts)
         rows.append(DifferingRow(one, other, int(hashes[place]), key))
     return rows
 
 
-def _column(name: str, features: pa.Table, passthrough: pa.Table) -> pa.ChunkedArray | None:
-    for table in (features, passthrough):
-        if name in table.column_names:
-            return table.column(name)
-    return None
+def _columns(names: Sequence[str], features: pa.Table, passthrough: pa.Table) -> pa.Table:
+    """Those of the columns that either table has."""
+    of_features, of_others = set(features.column_names), set(passthrough.column_names)
+
+    columns: dict[str, pa.ChunkedArray] = {}
+    for name in names:
+        if name in of_features:
+            columns[name] = features.column(name)
+        elif name in of_others:
+            columns[name] = passthrough.column(name)
+    return pa.table(columns)
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The same values together. Dictionaries of batches may differ, so they stay apart."""
+    if pa.types.is_dictionary(column.type):
+        return column
+    return pa.chunked_array([column.combine_chunks()], column.type)
 
 
 def _floats(column: pa.ChunkedArray) -> Floats:

@@ -54,7 +54,8 @@ def exact_sum(values: Floats, grain: int | None = None) -> int:
             part -= magnet
 
             total += _units(float(part.sum()), exponent)
-            rest = rest - part
+            if exponent == grain:
+                rest = values - part
         return total
 
     for exponent, part in _parts(values):

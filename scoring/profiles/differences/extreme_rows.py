@@ -34,10 +34,10 @@ class TopRows:
 
     def candidates(self, scores: Floats) -> Counts:
         """Places of the scores that may be among the highest."""
-        is_full = len(self.scores) == N_TOP
-        places = np.arange(len(scores))
-        if is_full:
+        if len(self.scores) == N_TOP:
             places = np.flatnonzero(scores >= self.scores[-1])
+        else:
+            places = np.arange(len(scores))
         if len(places) <= N_TOP:
             return places
 
@@ -80,11 +80,11 @@ def most_differing(rows: list[DifferingRow]) -> list[DifferingRow]:
     return sorted(rows, key=lambda row: row.rank)[:N_MOST]
 
 
-def candidates_of_most(distances: Floats, known: list[DifferingRow]) -> npt.NDArray[np.int64]:
+def candidates_of_most(deltas: Floats, known: list[DifferingRow]) -> npt.NDArray[np.int64]:
     """Places of the rows that may be among those that differ most.
 
     Args:
-        distances: Of the two predictions, shape (n,).
+        deltas: Between the two predictions, shape (n,).
         known: Those that differ most so far.
     """
     limit = 0.0
@@ -92,12 +92,12 @@ def candidates_of_most(distances: Floats, known: list[DifferingRow]) -> npt.NDAr
     if len(known) == N_MOST:
         limit = -known[-1].rank[0]
 
-    is_far = distances >= limit if limit else distances > 0.0
+    is_far = (deltas >= limit) | (deltas <= -limit) if limit else deltas != 0.0
     places = np.flatnonzero(is_far)
     if len(places) <= N_MOST:
         return places
 
-    of_places = distances[places]
+    of_places = np.abs(deltas[places])
     least = np.partition(of_places, len(places) - N_MOST)[len(places) - N_MOST]
     chosen: npt.NDArray[np.int64] = places[of_places >= least]
     return chosen
