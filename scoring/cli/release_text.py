@@ -13,7 +13,7 @@ from nightscore.monitoring.performance.estimates.wording import (
     metric_of,
     show_metric,
 )
-from nightscore.operations.releases.appraisal import Appraisal
+from nightscore.operations.releases.appraisal import CANARY_CHECK, Appraisal
 from nightscore.operations.releases.promote import ReleaseResult
 from nightscore.operations.releases.proposals import describe_proposal
 from nightscore.operations.releases.queries import ReleaseList
@@ -117,6 +117,10 @@ def appraisal_lines(appraisal: Appraisal) -> Iterator[str]:
 
 def show_evidence(evidence: EvidenceRecord) -> Iterator[str]:
     """What was known of both versions, line by line."""
+    for check in evidence.checks:
+        if check.name == CANARY_CHECK:
+            yield f"Canary of the new version: {check.found}"
+
     for baseline in evidence.baselines:
         known = _show_metrics(baseline.metrics) or baseline.note
         yield f"Baseline of version {baseline.version}: {known}"

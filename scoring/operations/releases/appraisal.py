@@ -1,10 +1,11 @@
 """What is known of a version that shall go live, and what keeps it from that."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from nightscore.engine.pool import Pool
 from nightscore.errors import ModelNotFoundError, ScoringError
+from nightscore.ledger.canary_log import CanaryLog
 from nightscore.ledger.release_history import last_demotion
 from nightscore.models.cache import ModelCache
 from nightscore.models.model_diff import compare_versions
@@ -16,7 +17,10 @@ from nightscore.operations.releases.suitability import find_problems, refusal
 from nightscore.operations.releases.target import ReleaseTarget, check_number, find_target
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model_uri import exact_uri
-from nightscore.schemas.release_entry import EvidenceRecord, ModelDiffRecord
+from nightscore.schemas.release_entry import CheckEvidence, EvidenceRecord, ModelDiffRecord
+
+CANARY_CHECK = "canary"
+"""Name of the check that looks at the version's canary in the release log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +76,19 @@ def appraise(
     if live is not None:
         present = resolve_version(target, live)
 
-    checks = check_model(job.model_copy(update={"model": candidate.uri}), cache, pool)
+    # Once it is live, its challenger is another one.
+    alone = job.model_copy(update={"model": candidate.uri, "release": None})
+    checks = check_model(alone, cache, pool)
     evidence = gather_evidence(job, present, candidate, checks, cache)
 
     taken_back = last_demotion(target.log.read(), version)
     reasons = evidence.no_comparison or nothing_new_since(taken_back, evidence.comparison)
     evidence = evidence.model_copy(
-        update={"without_labels": without_labels, "no_comparison": reasons}
+        update={
+            "checks": (*evidence.checks, *_check_canary(target, candidate)),
+            "without_labels": without_labels,
+            "no_comparison": reasons,
+        }
     )
 
     appraisal = Appraisal(
@@ -90,6 +100,25 @@ def appraise(
     )
 
     return _with_diff(appraisal, cache)
+
+
+def _check_canary(target: ReleaseTarget, candidate: ModelVersion) -> Iterator[CheckEvidence]:
+    """Whether a critical finding has stopped the version's canary. Nothing, if it had none."""
+    entries = [
+        entry
+        for entry in CanaryLog(target.log, target.job.name).read()
+        if (entry.canary.name, entry.canary.version) == (candidate.name, candidate.version)
+    ]
+    if not entries:
+        return
+
+    newest = entries[-1]
+    found, state = f"{newest.kind} at {newest.at:%Y-%m-%d %H:%M} UTC", "ok"
+
+    if newest.kind == "stopped":
+        state = "warning"
+        found += f", by a critical finding: {newest.why}"
+    yield CheckEvidence(name=CANARY_CHECK, state=state, found=found)
 
 
 def _with_diff(appraisal: Appraisal, cache: ModelCache) -> Appraisal:

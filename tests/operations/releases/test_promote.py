@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nightscore.cli.release_text import show_evidence
 from nightscore.errors import (
     ConflictError,
     InvalidJobError,
@@ -14,14 +16,21 @@ from nightscore.errors import (
     ReleaseError,
     StorageError,
 )
+from nightscore.ledger.canary_log import CanaryLog
 from nightscore.ledger.release_log import ReleaseLog
 from nightscore.models.registries.protocol import BASELINE_TAG, ModelVersion
 from nightscore.operations.releases.completion import abandon
 from nightscore.operations.releases.entries import NewEntry, begin
 from nightscore.operations.releases.suitability import find_problems
 from nightscore.operations.releases.target import find_target
+from nightscore.schemas.canary import CanaryRecord
 from nightscore.schemas.performance import MetricRecord
-from nightscore.schemas.release_entry import BaselineEvidence, EvidenceRecord, VersionRecord
+from nightscore.schemas.release_entry import (
+    BaselineEvidence,
+    CanaryEntry,
+    EvidenceRecord,
+    VersionRecord,
+)
 from nightscore.storage.protocol import FILES_ONLY
 from tests.fakes.memory_store import MemoryBackend
 from tests.operations.releases.conftest import DAYS, Lab
@@ -334,3 +343,31 @@ def test_a_baseline_that_cannot_be_read_keeps_only_the_new_version_back(lab: Lab
     versions["3"] = replace(versions["3"], baseline_tag=None)
     with pytest.raises(ReleaseError, match="baseline: delay version 3 has none"):
         lab.promote("3")
+
+
+def test_a_canary_that_was_stopped_is_told_before_its_version_goes_live(lab: Lab) -> None:
+    lab.changes = {"release": {"challenger": "models:/delay/2"}}
+    log = CanaryLog(ReleaseLog(lab.job, "delay", "champion"), "test")
+    arms = CanaryRecord(
+        label="2", name="delay", version="2", digest="", share=0.1, salt="s", by=("id",)
+    )
+    started = CanaryEntry(
+        number=1, kind="started", job="test", canary=arms, by="a", at=datetime.now(UTC), engine="0"
+    )
+    stop = {"number": 2, "kind": "stopped", "why": "score: PSI 3.1"}
+    log.append(started)
+    log.append(started.model_copy(update=stop))
+
+    lab.promote("3")
+    lab.promote("2")
+    of_third, of_second = (release.entry.evidence for release in lab.log())
+    assert of_third is not None and of_second is not None
+    assert "canary" not in [check.name for check in of_third.checks], "it had none"
+    assert "challengers" not in [
+        check.name for check in of_third.checks if check.state != "skipped"
+    ]
+
+    (check,) = [check for check in of_second.checks if check.name == "canary"]
+    assert check.state == "warning"
+    assert check.found.endswith("UTC, by a critical finding: score: PSI 3.1")
+    assert f"Canary of the new version: {check.found}" in [*show_evidence(of_second)]
