@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from nightscore.errors import InputError, ScoringError
 from nightscore.ledger.release_log import Release
+from nightscore.ledger.timeline import Timeline
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.registries.protocol import ModelVersion
@@ -20,6 +21,8 @@ from nightscore.operations.standing import count_scored_by_both, find_comparison
 from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.job import ScoringJob
+from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.model_uri import exact_uri
 from nightscore.schemas.release_entry import (
     BaselineEvidence,
     CheckEvidence,
@@ -183,7 +186,12 @@ def _of_partitions(
     job: ScoringJob, version: ModelVersion, cache: ModelCache
 ) -> tuple[PartitionEvidence, ...]:
     """The latest partitions that a version has scored, as far as anything is known."""
-    values = recorded_between(job, None, None, LATEST_PARTITIONS)
+    recorded = recorded_between(job, None, None, LATEST_PARTITIONS)
+    timeline = Timeline(Workspace(job))
+    timeline.read(recorded)
+
+    # Nothing is asked of other versions, which may be gone from the registry.
+    values = [value for value in recorded if _is_of(version, timeline.results(value).published)]
     if not values:
         return ()
 
@@ -203,5 +211,11 @@ def _of_partitions(
             is_selection=partition.is_selection,
         )
         for partition in found.partitions
-        if partition.model == version.uri and (partition.estimated or partition.realised)
+        if partition.estimated or partition.realised
     )
+
+
+def _is_of(version: ModelVersion, manifest: Manifest | None) -> bool:
+    """Whether a run is published, and a version has scored it."""
+    model = None if manifest is None else manifest.model
+    return model is not None and exact_uri(model.name, model.version) == version.uri
