@@ -1,6 +1,5 @@
 """Scores a partition's quarantined rows again, and puts them among the others in one commit."""
 
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -13,7 +12,7 @@ from nightscore.models.cache import ModelCache
 from nightscore.monitoring.drift.recompare_runs import compare_later
 from nightscore.outputs.publish import open_publisher
 from nightscore.runs.accounting import reconcile, summarize
-from nightscore.runs.challengers.replay_arm import ReplayArm
+from nightscore.runs.challengers.replay_arm import ReplayArm, scratch_folder
 from nightscore.runs.dispatch import score_shards
 from nightscore.runs.execution import Execution
 from nightscore.runs.gating import pass_gates
@@ -135,7 +134,7 @@ def _score(execution: Execution, plan: RunPlan, canary: CanaryRecord | None) -> 
         score_shards(execution, plan)
         return
 
-    with tempfile.TemporaryDirectory(prefix="nightscore-replay-") as folder:
+    with scratch_folder(execution) as folder:
         arm = ReplayArm(execution, canary, folder)
         arm.settle(plan)
         score_shards(execution, plan, arm)

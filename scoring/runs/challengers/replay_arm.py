@@ -1,11 +1,13 @@
 """The challenger of a canary in a replay: rows that come back are scored by the model of their arm.
 
-Its own part and quarantine are of no use to anybody: they go to a folder of this machine, which is
-removed.
+Its own part and quarantine are of no use to anybody: they go to a folder that is removed. It is one
+of this machine, or one beside the job's records, which the nodes of a cluster reach as well.
 """
 
+import contextlib
 import math
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nightscore.arrow.assignment import Assignment
@@ -13,16 +15,49 @@ from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.planning.plan import PlannedWorkers, plan_partition
 from nightscore.engine.scratch import ScratchRun, scratch_job
 from nightscore.engine.shard import ChallengerResult, ShardTask
-from nightscore.errors import ChallengerError, ScoringError
+from nightscore.errors import ScoringError
+from nightscore.ledger.layout import staging_folder
 from nightscore.models.pinned import PinnedModel
 from nightscore.runs.challengers.canary import check_alike, discard_mixed, resolve_recorded
 from nightscore.runs.execution import Execution
 from nightscore.runs.run_plan import RunPlan
 from nightscore.schemas.canary import CanaryRecord
 from nightscore.schemas.contract import Contract
+from nightscore.schemas.estimate import Estimate
+from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.model import ModelFacts
 
 RUN_ID = "replay-arm"
+
+
+@contextlib.contextmanager
+def scratch_folder(execution: Execution) -> Iterator[str]:
+    """A folder for what nobody needs; it is removed afterwards.
+
+    Args:
+        execution: The replay. If its process dies, `clean` removes what is left beside the records.
+    """
+    if not execution.job.workers.is_cluster:
+        with tempfile.TemporaryDirectory(prefix="nightscore-replay-") as folder:
+            yield folder
+        return
+
+    state, path = execution.workspace.state, f"{staging_folder(execution.run_id)}/arm"
+    try:
+        yield state.locate_url(path)
+    finally:
+        for suffix in ("", ".nightscore"):
+            with contextlib.suppress(ScoringError, OSError):
+                state.delete_tree(path + suffix)
+
+
+def _scratch(job: ScoringJob, folder: str) -> ScoringJob:
+    """The job with its outputs in a folder that readers do not see."""
+    if not job.workers.is_cluster:
+        return scratch_job(job, folder)
+
+    output = job.output.model_copy(update={"uri": folder, "format": "parquet"})
+    return job.model_copy(update={"output": output, "estimate": Estimate()})
 
 
 class ReplayArm:
@@ -34,7 +69,7 @@ class ReplayArm:
         Args:
             execution: The replay.
             canary: Of the run whose quarantine is replayed.
-            folder: Of this machine, for what nobody needs.
+            folder: See `scratch_folder`.
         """
         self._execution, self._canary, self._folder = execution, canary, folder
         self.failure = ""
@@ -52,11 +87,6 @@ class ReplayArm:
         """
         self._plan = plan
         try:
-            if self._execution.job.workers.is_cluster:
-                raise ChallengerError(
-                    "its workers are on other machines, without its folder.",
-                    next_step="replay the partition on one machine (workers.backend: loky)",
-                )
             self._settle(resolve_recorded(self._execution, self._canary))
         except ScoringError as error:
             self.failure = error.what
@@ -64,7 +94,7 @@ class ReplayArm:
     def _settle(self, model: PinnedModel) -> None:
         plan, pool = self._plan, self._execution.pool
         facts = learn_facts(model, self._execution.cache, pool)
-        job = scratch_job(plan.source.job, self._folder)
+        job = _scratch(plan.source.job, self._folder)
         job = job.model_copy(update={"model": model.version.uri})
 
         workers = PlannedWorkers(pool.capacity, pool)

@@ -4,24 +4,31 @@ import re
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
+import mlflow
+import numpy as np
 import pandas as pd
 import psutil
+import pyarrow as pa
 import pytest
 
+from nightscore.arrow.assignment import Assignment
 from nightscore.engine.events import Event, RunPlanned, ShardLost, ShardScored
 from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.pool import Pool
 from nightscore.engine.worker_backend_catalog import open_pool
 from nightscore.errors import InterruptedRunError
+from nightscore.ledger.workspace import Workspace
 from nightscore.models.pinned import PinnedModel
+from nightscore.operations.replay import replay
 from nightscore.runs.run import run
 from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.job import ScoringJob, Workers
 from nightscore.schemas.manifest import Manifest
 from tests.engine.clusters.conftest import RunningCluster, children, until
 from tests.support.lake import Lake
-from tests.support.models import make_frame, with_nulls
+from tests.support.models import copy_registry, make_frame, register, with_nulls
 from tests.support.seaweedfs import S3Server
 
 pytestmark = pytest.mark.s3
@@ -122,6 +129,43 @@ def test_a_challenger_travels_with_the_shards(
     own = cluster_lake.read(challenger_jobs(job)["1"])
     assert here.run(apart, DAY, force=True).error is None
     assert_same(own, here.read(challenger_jobs(apart)["1"]))
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+def test_a_replay_on_a_cluster_keeps_the_arms_of_a_canary(
+    cluster: RunningCluster, cluster_lake: Lake, registry_root: Path, tmp_path: Path
+) -> None:
+    lake = replace(cluster_lake, registry=copy_registry(registry_root, tmp_path / "registry"))
+    client = mlflow.MlflowClient(tracking_uri=lake.registry, registry_uri=lake.registry)
+    register(client, "hgb_binary", registry_root / "models" / "hgb_categories")
+    frame = make_frame(N_ROWS)
+    frame.loc[:39, "a"] = np.nan
+    lake.write(DAY, frame)
+
+    canary = {"challenger": "models:/hgb_binary/2", "mode": "canary", "share": 0.5, "salt": "one"}
+    changes = {
+        "workers": cluster.spec(),
+        "release": canary,
+        "limits": {"max_quarantined_rows": 100},
+    }
+    strict = lake.job(policy={"missing": "quarantine"}, **changes)
+    passing = lake.job(**changes)
+
+    with open_pool(strict.workers) as pool:
+        first = score(lake, pool, strict)
+        replayed = replay(passing, DAY, pool=pool, cache=lake.cache, now=datetime.now(UTC))
+
+    assert first.counts.rows_quarantined == 40, first.error
+    assert (replayed.status, replayed.counts.rows_scored) == ("published", N_ROWS), replayed.error
+    assert not [note for note in replayed.warnings if "of the job's own model" in note]
+    rows = lake.read(passing)
+    rule = Assignment(by=("id",), salt="one", share=0.5)
+    arm = rule.arm(pa.table({"id": rows["id"]}))
+    is_back = (rows["id"] < 40).to_numpy()
+    assert 0 < arm[is_back].sum() < 40
+    assert (rows["model_version"].astype(str) == np.where(arm, "2", "1")).all()
+    assert not Workspace(passing).state.list_files("staging")
 
 
 @pytest.mark.slow
