@@ -16,7 +16,7 @@ from nightscore.models.model_versions import resolve
 from nightscore.models.pinned import PinnedModel
 from nightscore.operations.missing_parts import pin_command
 from nightscore.outputs.publish import open_publisher
-from nightscore.runs.challengers.canary import check_alike
+from nightscore.runs.challengers.canary import check_alike, check_numbers
 from nightscore.runs.challengers.columns import beside_champion
 from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.contract import Contract
@@ -100,7 +100,7 @@ def _expect(
         facts = learn_facts(model, cache, pool)
         contract = agree_on_columns(job, facts, partition, pool)
         schema = beside_champion(contract, champion.contract.predictions).output_schema()
-        _check_canary(job, champion, facts, contract)
+        _check_canary(job, champion, model, facts, contract)
 
         workspace = Workspace(job)
         publisher = open_publisher(workspace)
@@ -145,7 +145,11 @@ def _rows(challenger: ScoringJob) -> str:
 
 
 def _check_canary(
-    challenger: ScoringJob, champion: Scored, facts: ModelFacts, contract: Contract
+    challenger: ScoringJob,
+    champion: Scored,
+    model: PinnedModel,
+    facts: ModelFacts,
+    contract: Contract,
 ) -> None:
     """Check that rows of a canary's models can stand in one table.
 
@@ -157,6 +161,7 @@ def _check_canary(
     if release is None or not release.is_canary:
         return
 
+    check_numbers(champion.model, model)
     assignment = Assignment(
         by=release.by or job.keys.columns[:1],
         salt=release.salt or "",

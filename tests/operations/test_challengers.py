@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -91,6 +92,27 @@ def test_a_skipped_partition_has_no_challengers(shadowed: Lab) -> None:
     assert plan_day(shadowed).challengers == ()
     forced = plan_day(shadowed, force=True)
     assert [one.label for one in forced.challengers] == ["challenger"]
+
+
+def test_a_plan_says_what_a_canary_does(lab: Lab) -> None:
+    canary = {"mode": "canary", "share": "5%", "salt": "2024-02"}
+    lab.changes = {"release": {"challenger": "models:/delay/2"} | canary}
+    (challenger,) = plan_day(lab).challengers
+    assert challenger.text.startswith("challenger delay version 2 scores 5 % of the keys (by id, ")
+
+    folder = save_version(lab.lake.cache.root / "other", 2.0)
+    lab.registry.add("other", folder)
+    lab.changes = {"release": {"challenger": "models:/other/1"} | canary}
+    (challenger,) = plan_day(lab).challengers
+    assert "Both models of the canary have version 1" in challenger.problem
+
+    columns = {"id": [1], "a": [1.0], "b": [0.5], "at": pa.array([7], pa.time32("s"))}
+    lab.lake.write(DAY, pa.table(columns))
+    lab.changes = {"release": {"challenger": "models:/delay/2", "by": ["at"]} | canary}
+    lab.changes |= {"pass_through": ["at"]}
+    lab.lake.formats = "parquet"
+    (challenger,) = plan_day(lab).challengers
+    assert "cannot stand in one table" in challenger.problem, "times of day have no arm"
 
 
 def test_check_warns_of_what_keeps_a_challenger_from_scoring(shadowed: Lab) -> None:

@@ -102,8 +102,7 @@ def _arms_of_job(execution: Execution, model: PinnedModel, state: PartitionState
     if challenger.version == model.version:
         note_ended(execution)  # it was promoted: both aliases mean it
         return None
-    if challenger.version.version == model.version.version:
-        raise _same_number(execution, model, challenger)
+    check_numbers(model, challenger)
 
     share = share_of_run(execution, release, challenger.version.version)
     if not share:
@@ -126,15 +125,19 @@ def _arms_of_job(execution: Execution, model: PinnedModel, state: PartitionState
     return Canary(job=its_job, model=challenger, record=record)
 
 
-def _same_number(
-    execution: Execution, model: PinnedModel, challenger: PinnedModel
-) -> ChallengerError:
-    """The error of two registered models that have versions of one number."""
+def check_numbers(model: PinnedModel, challenger: PinnedModel) -> None:
+    """Check that `model_version` can say whose a row is.
+
+    Raises:
+        ChallengerError: Two registered models have versions of one number.
+    """
     number = model.version.version
-    return ChallengerError(
+    if challenger.version.version != number:
+        return
+
+    raise ChallengerError(
         f"Both models of the canary have version {number}, so model_version could not say whose a "
         "row is.",
-        execution.folder,
         expected=f"two versions of {model.version.name}",
         found=f"version {number} of {model.version.name} and of {challenger.version.name}",
         next_step=f"register the challenger as a version of {model.version.name}, or write "
