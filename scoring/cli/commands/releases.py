@@ -25,7 +25,7 @@ from nightscore.cli.release_text import (
     show_state,
 )
 from nightscore.cli.resolve import load, log_to, model_cache
-from nightscore.cli.show import counted, out, print_json, print_table
+from nightscore.cli.show import counted, err, out, print_json, print_table
 from nightscore.cli.summary import print_failures
 from nightscore.engine.worker_backend_catalog import open_pool
 from nightscore.errors import ReleaseError
@@ -134,7 +134,7 @@ def releases(job: str, at: datetime | None, as_json: bool) -> None:
         _print_live(spec, at, as_json=as_json)
         return
 
-    found = read_releases(spec)
+    found = _read(spec)
     if as_json:
         documents = [release_document(release) for release in found.releases]
         if found.proposal is not None:
@@ -146,6 +146,14 @@ def releases(job: str, at: datetime | None, as_json: bool) -> None:
     _print_log(found)
     for standing in standings(spec):
         out.print(show_standing_beside(found, standing))
+
+
+def _read(spec: ScoringJob) -> ReleaseList:
+    """The log; says on standard error why it may not be the whole one."""
+    found = read_releases(spec)
+    for doubt in found.doubts:
+        err.print(doubt)
+    return found
 
 
 def _print_log(found: ReleaseList) -> None:
@@ -174,7 +182,7 @@ def _opened(job: str, cache_dir: Path | None, *, verbose: bool) -> tuple[Scoring
 
 
 def _print_live(spec: ScoringJob, moment: datetime, *, as_json: bool) -> None:
-    found = read_releases(spec)
+    found = _read(spec)
     live, canary = live_at(found, moment), canary_at(found.canaries, moment)
 
     if as_json:

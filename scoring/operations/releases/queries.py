@@ -1,16 +1,25 @@
 """Answers from the release log: which version was live when, and how the present one became it."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from nightscore.errors import InvalidJobError, ScoringError
+from nightscore.errors import (
+    InvalidJobError,
+    ModelNotFoundError,
+    ScoringError,
+    StorageUnavailableError,
+)
 from nightscore.ledger.canary_log import CanaryLog
 from nightscore.ledger.release_history import LiveVersion, version_at
 from nightscore.ledger.release_log import Release, ReleaseLog
 from nightscore.models.aliases import alias_of_job
-from nightscore.operations.releases.target import ReleaseTarget, find_target
+from nightscore.operations.releases.target import ReleaseTarget, open_target
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.release_entry import CanaryEntry, ReleaseEntry
+
+SHOWN_MISSING = 10
+"""Missing entries that are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +33,43 @@ class ReleaseList:
     """Of the job, oldest first."""
     proposal: ReleaseEntry | None = None
     """What waits for approval. None: nothing does."""
+    doubts: tuple[str, ...] = ()
+    """Why it may not be the whole log, a sentence each."""
 
 
 def read_releases(job: ScoringJob) -> ReleaseList:
-    """The whole log of a job's alias.
+    """The whole log of a job's alias. It can be read while the registry does not answer.
 
     Raises:
         InvalidJobError: The job's model names no alias, or another place has the log.
         StorageError: It cannot be read.
     """
-    target = find_target(job)
-    log = target.log
-    releases, canaries = log.read(), CanaryLog(log, job.name).read()
+    target = open_target(job)
+    log, doubts = target.log, []
 
-    return ReleaseList(target, releases, canaries, log.proposal(releases))
+    try:
+        target.alias.check_log(log.place, job.name)
+    except (ModelNotFoundError, StorageUnavailableError) as error:
+        doubts.append(
+            f"{error.what} So nobody has asked whether the log is in {log.place}, or whether the "
+            "alias was moved by other means since."
+        )
+
+    releases, canaries = log.read(), CanaryLog(log, job.name).read()
+    doubts += _missing_entries(releases, log.place)
+
+    return ReleaseList(target, releases, canaries, log.proposal(releases), tuple(doubts))
+
+
+def _missing_entries(releases: Sequence[Release], place: str) -> Iterator[str]:
+    """What the log lacks: entries are numbered without a gap, and never removed."""
+    numbers = {release.entry.number for release in releases}
+    missing = sorted(set(range(1, max(numbers, default=0))) - numbers)
+
+    if missing:
+        named = ", ".join(map(str, missing[:SHOWN_MISSING]))
+        more = ", ..." if len(missing) > SHOWN_MISSING else ""
+        yield f"Entries are missing in {place}: {named}{more}. Somebody has removed their files."
 
 
 def live_at(found: ReleaseList, moment: datetime) -> LiveVersion:

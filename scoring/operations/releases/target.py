@@ -63,17 +63,26 @@ def find_target(job: ScoringJob, command: str = "") -> ReleaseTarget:
             place has the log, as the registered model says.
         StorageError: The store of the log cannot tell which of two writers was first.
     """
+    target = open_target(job)
+    target.alias.check_log(target.log.place, job.name)
+
+    if command:
+        target.log.check_exclusive(command)
+
+    return target
+
+
+def open_target(job: ScoringJob) -> ReleaseTarget:
+    """The same without a look at the registry, which may say that another place has the log.
+
+    Raises:
+        InvalidJobError: The job's model is pinned by number, or it is a logged model.
+    """
     alias = alias_of_job(job)
     if alias is None:
         raise _no_alias(job)
 
-    log = ReleaseLog(job, alias.model, alias.alias)
-    alias.check_log(log.place, job.name)
-
-    if command:
-        log.check_exclusive(command)
-
-    return ReleaseTarget(job, alias, log)
+    return ReleaseTarget(job, alias, ReleaseLog(job, alias.model, alias.alias))
 
 
 def check_number(job: ScoringJob, command: str, version: str | None, option: str = "--to") -> None:

@@ -1,13 +1,14 @@
 """One command back, and with it what the version has published; the log answers what was live when."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nightscore.errors import ConflictError, InvalidJobError, ReleaseError
 from nightscore.ledger.release_history import version_at, version_before
-from nightscore.ledger.release_log import Release
+from nightscore.ledger.release_log import Release, ReleaseLog
 from nightscore.operations.backfill import choose_models
 from nightscore.operations.releases.put_back import plan_put_back, put_back
 from nightscore.operations.releases.queries import how_it_became_live, live_at, read_releases
@@ -276,6 +277,25 @@ def test_the_order_of_the_log_counts_where_clocks_differ() -> None:
         found = version_at(log, START + timedelta(days=days))
         assert found is not None
         assert (found.version, found.since.entry.number) == (expected, number), days
+
+
+def test_the_log_is_read_while_the_registry_is_gone_and_says_what_it_lacks(lab: Lab) -> None:
+    lab.promote("2")
+    lab.promote("3")
+    lab.demote()
+    assert read_releases(lab.job).doubts == ()
+
+    log = ReleaseLog(lab.job, "delay", "champion")
+    folder = Path(log.place)
+    for name in ("00000001.json", "00000001.outcome.json"):
+        (folder / name).unlink()
+
+    lab.lake.registry = f"sqlite:///{lab.lake.root}/gone.db"
+    found = read_releases(lab.job)
+    assert live_at(found, datetime.now(UTC)).version == "2"
+    gone, missing = found.doubts
+    assert gone.startswith("There is no model registry. So nobody has asked whether the log is in")
+    assert missing == f"Entries are missing in {log.place}: 1. Somebody has removed their files."
 
 
 def test_an_as_of_backfill_and_explain_read_the_log(lab: Lab) -> None:
