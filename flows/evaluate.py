@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -43,6 +44,7 @@ from nightscore.operations.evaluate import Evaluation
 from nightscore.operations.evaluate import evaluate as evaluate_partitions
 from nightscore.operations.performance import latest_performance
 from nightscore.operations.standing import standings
+from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.evaluation import EvaluationRecord
 from nightscore.schemas.job import ScoringJob
 
@@ -68,7 +70,7 @@ async def evaluate(
     """Compare published predictions with the labels that have become known, where either is new.
 
     Args:
-        job: One of the jobs, which has `labels`. From Python also the path or URL of a job file.
+        job: One of the jobs that have `labels`. From Python also the path or URL of a job file.
         start: First date. Empty: all dates up to the last one.
         end: Last date, included. Empty: all dates from the first one on.
         run_id: Evaluate the results of this run alone, also if they were replaced or rolled back
@@ -90,7 +92,7 @@ async def evaluate(
     message = evaluation_message(done, judged, decisions)
 
     await _show(spec, latest, message)
-    await _show_plot(spec, message, link_to_performance(job))
+    await _show_plot(spec, message, link_to_performance(job), decisions)
     await asyncio.to_thread(track_evaluations, done.records, latest, spec.registry)
 
     done.check()
@@ -133,7 +135,9 @@ async def _show(spec: ScoringJob, latest: list[EvaluationRecord], message: str) 
         )
 
 
-async def _show_plot(spec: ScoringJob, message: str, page_url: str) -> None:
+async def _show_plot(
+    spec: ScoringJob, message: str, page_url: str, decisions: Sequence[ComparisonRecord]
+) -> None:
     """What was estimated against what came true, drawn and as a table.
 
     The records are written. If drawing fails, that is a warning in the log.
@@ -141,7 +145,7 @@ async def _show_plot(spec: ScoringJob, message: str, page_url: str) -> None:
 
     def draw() -> str:
         partitions = latest_performance(spec, DRAWN_PARTITIONS)
-        return performance_markdown(spec.name, partitions, page_url)
+        return performance_markdown(spec.name, partitions, page_url, decisions)
 
     try:
         page = await asyncio.to_thread(draw)

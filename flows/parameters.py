@@ -9,7 +9,7 @@ from pydantic import Field
 from nightscore.errors import InvalidJobError
 from nightscore.inputs.job_lookup import listed_name, lookup_folders, offered_jobs
 from nightscore.inputs.jobfile import load_job
-from nightscore.operations.report import performance_link, report_link
+from nightscore.operations.report import compare_link, performance_link, report_link
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 
@@ -82,6 +82,13 @@ def link_to_performance(job: str) -> str:
     base = os.environ.get("NIGHTSCORE_PAGES_URL", "")
     name = listed_name(job, lookup_folders())
     return performance_link(base, name) if base and name else ""
+
+
+def link_to_compare(job: str) -> str:
+    """The URL of the page of the job's challengers on that server; empty as for a report."""
+    base = os.environ.get("NIGHTSCORE_PAGES_URL", "")
+    name = listed_name(job, lookup_folders())
+    return compare_link(base, name) if base and name else ""
 
 
 def job_name(job: str) -> str:

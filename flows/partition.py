@@ -25,6 +25,7 @@ from nightscore.flows.parameters import (
     JobName,
     Minutes,
     job_name,
+    link_to_compare,
     link_to_report,
     read_job,
 )
@@ -36,7 +37,12 @@ from nightscore.flows.pools import (
     shared_run_cache,
 )
 from nightscore.flows.tracking import TrackedRun, track
-from nightscore.flows.ui.artifacts import artifact_key, headline, state_message
+from nightscore.flows.ui.artifacts import (
+    artifact_key,
+    challengers_headline,
+    headline,
+    state_message,
+)
 from nightscore.flows.ui.backfill_page import outcome_rows
 from nightscore.flows.ui.difference_page import difference_markdown
 from nightscore.flows.ui.drift import drift_rows
@@ -80,6 +86,7 @@ class PartitionResult:
     """Rows of the table of all columns."""
     differences: str = ""
     """How challengers differ, as Markdown; empty: nothing was compared."""
+    differences_headline: str = ""
 
 
 class _Request:
@@ -153,7 +160,7 @@ async def score_partition(
         await acreate_markdown_artifact(
             key=artifact_key(spec.name, "challengers"),
             markdown=result.differences,
-            description=result.headline,
+            description=result.differences_headline,
         )
 
     final_state = Completed if result.outcome.is_done else Failed
@@ -265,7 +272,8 @@ async def score_and_record(request: _Request, *, draws_report: bool) -> Partitio
         run_markdown(manifest, tracked, report_url, drawn),
         headline(manifest, message),
         tuple(drift_rows(statistics)),
-        difference_markdown(manifest, drawn.challengers),
+        difference_markdown(manifest, drawn.challengers, link_to_compare(request.job)),
+        challengers_headline(manifest),
     )
 
 

@@ -5,6 +5,11 @@ from typing import Literal
 from nightscore.schemas.base_record import Stored
 from nightscore.schemas.text import counted
 
+ENDS = "so the canary ends"
+"""In the warning of the run whose finding stops a canary."""
+STOPPED = "the canary was stopped"
+"""Begins the warning of each run after that."""
+
 
 class CanaryRecord(Stored):
     """The challenger whose predictions of its arm were published, and which rows that are.

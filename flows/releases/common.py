@@ -1,5 +1,6 @@
 """What the flows of releases share: the types of their forms, who asks, and where the page is."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -8,7 +9,7 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from nightscore.flows.parameters import job_name
+from nightscore.flows.parameters import job_name, link_to_compare, link_to_performance
 from nightscore.flows.ui.artifacts import HEADLINE_CHARACTERS, artifact_key
 from nightscore.flows.ui.release_page import ReleasePage, release_markdown
 from nightscore.schemas.job import ScoringJob
@@ -46,6 +47,12 @@ async def show_page(
     job: ScoringJob, page: ReleasePage, message: str, put_back: Sequence[Sequence[str]] = ()
 ) -> None:
     """Store the page of a release. All pages of a job are one history in the UI."""
+    page = dataclasses.replace(
+        page,
+        compare_url=link_to_compare(job.given_as),
+        performance_url=link_to_performance(job.given_as),
+    )
+
     await acreate_markdown_artifact(
         key=artifact_key(job.name, "release"),
         markdown=release_markdown(page, message, put_back),

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
@@ -30,7 +31,7 @@ class Decision(StrEnum):
 
 
 def _run_name() -> str:
-    return run_name("decide on")
+    return run_name(str(flow_run.parameters["decision"]))
 
 
 @flow(name="decide-release", flow_run_name=_run_name, persist_result=False)

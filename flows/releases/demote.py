@@ -66,7 +66,7 @@ async def demote(
     """Take the live model version back: the alias means the version before again.
 
     Args:
-        job: One of the jobs, whose model is an alias. From Python also the path or URL of a job
+        job: One of the jobs whose model is an alias. From Python also the path or URL of a job
             file.
         to: Number of the version to go back to. Empty: the one before, by the release log.
         note: Why, for the release log.

@@ -46,11 +46,11 @@ async def promote(
     """Make a model version live: check it, log it, move the alias. Shows what is known of it.
 
     Args:
-        job: One of the jobs, whose model is an alias. From Python also the path or URL of a job
+        job: One of the jobs whose model is an alias. From Python also the path or URL of a job
             file.
         version: Number of the version to make live. Empty: the newest one of the model.
         note: Why, for the release log.
-        without_labels: Go ahead although no comparison by labels shows that it is better.
+        without_labels: Go ahead although nothing shows by labels that it is better.
         dry_run: Only show what is known, and what keeps the version from going live.
         timeout_minutes: Stop after this time. Run it again: it goes on.
     """
@@ -133,10 +133,10 @@ async def _make_live(spec: ScoringJob, proposal: Proposal, seconds: float) -> St
 
 
 async def _tell_of_proposal(spec: ScoringJob, proposal: ReleaseEntry) -> State[Any]:
-    """Show by what somebody else decides, and where."""
+    """Show by what somebody else decides, and where. Lists show the beginning of a message."""
     message = (
-        f"{describe_proposal(spec, proposal)} In Prefect it is the form "
-        f"decide-release/{spec.name}-decide."
+        f"Version {proposal.after.version} waits for a decision of somebody else: in Prefect by "
+        f"the form `decide-release/{spec.name}-decide`. {describe_proposal(spec, proposal)}"
     )
     await show_page(spec, page_of_release(Release(proposal)), message)
     return Completed(message=message)

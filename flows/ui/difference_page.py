@@ -17,18 +17,24 @@ CAPTION = (
 )
 
 
-def difference_markdown(manifest: Manifest, pictures: Mapping[str, bytes]) -> str:
+def difference_markdown(
+    manifest: Manifest, pictures: Mapping[str, bytes], compare_url: str = ""
+) -> str:
     """The page of a run's challengers. Empty: none was compared.
 
     Args:
         manifest: Of the champion's run.
         pictures: PNGs, by the challenger's label.
+        compare_url: URL of the page of all partitions; empty if no server has it.
     """
     compared = [one for one in manifest.challengers if one.difference is not None]
     if not compared:
         return ""
 
     lines = [f"## Challengers, {escaped(show_value(manifest.partition))}", ""]
+    if compare_url:
+        lines += [f"**[Open the page of all partitions]({compare_url})**", ""]
+
     for challenger in compared:
         lines += _lines(manifest, challenger, pictures.get(challenger.label, b""))
 

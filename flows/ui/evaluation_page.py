@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from nightscore.flows.ui.markdown import escaped
 from nightscore.flows.ui.messages import named_first
-from nightscore.monitoring.decisions.wording import describe_standing
+from nightscore.monitoring.decisions.wording import describe_details, describe_standing
 from nightscore.monitoring.performance.estimates.wording import (
     CONCEPT_DRIFT,
     LABELS,
@@ -58,8 +58,6 @@ def evaluation_message(
 
     if done.all_problems:
         parts.append(f"{len(done.all_problems)} could not be evaluated")
-    parts += filter(None, (done.describe_orphans(), done.describe_others()))
-
     for severity in ("critical", "warning"):
         worse = [show_value(one.record.partition) for one in judged if one.severity == severity]
         if worse:
@@ -67,6 +65,7 @@ def evaluation_message(
             parts.append(f"realised {judged[0].metric.name} {severity}: {named}")
 
     parts += map(describe_standing, standings)
+    parts += filter(None, (done.describe_orphans(), done.describe_others()))
     return "; ".join(parts)
 
 
@@ -94,7 +93,10 @@ def _row(record: EvaluationRecord, names: Sequence[str]) -> dict[str, object]:
 
 
 def performance_markdown(
-    job: str, partitions: Sequence[PartitionPerformance], page_url: str = ""
+    job: str,
+    partitions: Sequence[PartitionPerformance],
+    page_url: str = "",
+    standings: Sequence[ComparisonRecord] = (),
 ) -> str:
     """The page of a job's performance: estimates against what came true, drawn and as a table.
 
@@ -102,10 +104,16 @@ def performance_markdown(
         job: Its name.
         partitions: In order.
         page_url: URL of the page of all metrics; empty if no server has it.
+        standings: Where the decisions between the job's model and its challengers stand.
     """
     lines = [f"## Performance of {escaped(job)}", ""]
     if page_url:
         lines += [f"**[Open the page of all metrics]({page_url})**", ""]
+
+    for standing in standings:
+        line = escaped(describe_standing(standing))
+        lines += [f"**{line[:1].upper()}{line[1:]}**", ""]
+        lines += [*(f"- {escaped(text)}" for text in describe_details(standing)), ""]
 
     names = known_metrics(partitions, OVER_TIME)[:1]
     for name in names:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from nightscore.flows.ui.artifacts import artifact_key
 from nightscore.flows.ui.markdown import code, escaped, prose
 from nightscore.ledger.release_log import Release
+from nightscore.models.model_diff import describe_not_stored
 from nightscore.monitoring.decisions.wording import describe_details, describe_standing
 from nightscore.monitoring.performance.estimates.wording import (
     LABELS,
@@ -25,10 +26,17 @@ from nightscore.schemas.release_entry import (
     ReleaseEntry,
 )
 
-SHOWN_METRICS = 2
-"""Of the live version's partitions: a page is as wide as its widest table."""
+SHOWN_METRICS = 1
+"""Of a version's partitions: Prefect cuts off what a wider table has on the right."""
+SWITCH = "--without-labels"
+"""As errors call it, which are for commands, too."""
 SHOWN_CHANGES = 40
 """Changes of one aspect that are listed; `nightscore model diff` shows all."""
+
+HOW_TO_READ = (
+    "Of each loss you see challenger minus champion, an interval that holds however often you "
+    "look, and the champion's own loss. Less is better."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,10 @@ class ReleasePage:
     """What keeps the version from going live."""
     evidence: EvidenceRecord | None = None
     diff: ModelDiffRecord | None = None
+    compare_url: str = ""
+    """Of the page of the job's challengers; empty if no server has it."""
+    performance_url: str = ""
+    """Of the page of all metrics; empty if no server has it."""
 
 
 def page_of_appraisal(appraisal: Appraisal, by: str, note: str) -> ReleasePage:
@@ -123,13 +135,12 @@ def release_markdown(
     lines.append("")
 
     if page.problems:
-        lines += ["### What keeps it from going live", ""]
-        lines += _bullets(page.problems)
+        lines += _problem_lines(page.problems)
 
     if put_back:
         lines += ["### Predictions", "", *_table(("partition", "what became of it"), put_back)]
     if page.evidence is not None:
-        lines += _evidence_lines(page.evidence, page.job)
+        lines += _evidence_lines(page.evidence, page)
     if page.diff is not None:
         lines += _diff_lines(page.diff)
     if page.evidence is not None and page.evidence.checks:
@@ -138,8 +149,15 @@ def release_markdown(
     return "\n".join(lines)
 
 
-def _evidence_lines(evidence: EvidenceRecord, job: str) -> Iterator[str]:
-    yield from _comparison_lines(evidence, job)
+def _problem_lines(problems: Sequence[str]) -> Iterator[str]:
+    yield from ("### What keeps it from going live", "")
+    yield from _bullets(problems)
+    if any(SWITCH in problem for problem in problems):
+        yield from (f"In the form, {code(SWITCH)} is the switch {code('without_labels')}.", "")
+
+
+def _evidence_lines(evidence: EvidenceRecord, page: ReleasePage) -> Iterator[str]:
+    yield from _comparison_lines(evidence, page)
     if evidence.baselines:
         yield from _baseline_lines(evidence.baselines)
     if evidence.live:
@@ -147,6 +165,8 @@ def _evidence_lines(evidence: EvidenceRecord, job: str) -> Iterator[str]:
     if evidence.challenger:
         title = "### What the new version has scored as a challenger"
         yield from _partition_lines(evidence.challenger, title)
+    if evidence.live and page.performance_url:
+        yield from (f"[All metrics of the job's partitions]({page.performance_url})", "")
 
 
 def _check_lines(checks: Sequence[CheckEvidence]) -> Iterator[str]:
@@ -155,26 +175,38 @@ def _check_lines(checks: Sequence[CheckEvidence]) -> Iterator[str]:
         rows.append((check.name, check.state, check.found))
 
     yield from ("### What a run of it needs", "")
-    yield from _table(("looked at", "state", "found"), rows)
+    yield from _table(("check", "result", "found"), rows)
 
 
-def _comparison_lines(evidence: EvidenceRecord, job: str) -> Iterator[str]:
+def _comparison_lines(evidence: EvidenceRecord, page: ReleasePage) -> Iterator[str]:
     """What compares both versions on the same rows, or why nothing does."""
+    standing = ""
     if evidence.comparison is not None:
-        details = describe_details(evidence.comparison)
+        standing = describe_standing(evidence.comparison)
         yield from ("### Both on the same rows", "")
-        yield from _bullets([describe_standing(evidence.comparison), *details])
-        yield f"The artifact {code(artifact_key(job, 'challengers'))} of a partition's run and "
-        yield f"{code('nightscore compare ' + job)} show how their predictions differ."
-        yield ""
+        yield from _bullets([standing, *describe_details(evidence.comparison)])
+        if evidence.comparison.losses:
+            yield from (HOW_TO_READ, "")
+        yield from (_where_they_differ(page), "")
 
     if not evidence.no_comparison:
         return
 
     yield from ("### Nothing shows by labels that it is better", "")
-    yield from _bullets(evidence.no_comparison)
+    yield from _bullets([why for why in evidence.no_comparison if why != standing])
     if evidence.without_labels:
         yield from ("It was accepted that nothing shows by labels that it is better.", "")
+
+
+def _where_they_differ(page: ReleasePage) -> str:
+    artifact = code(artifact_key(page.job, "challengers"))
+    command = code(f"nightscore compare {page.job}")
+    text = (
+        f"The artifact {artifact} of a partition's run and {command} show how predictions differ."
+    )
+    if page.compare_url:
+        text += f" **[Open the page of all partitions]({page.compare_url})**"
+    return text
 
 
 def _baseline_lines(baselines: Sequence[BaselineEvidence]) -> Iterator[str]:
@@ -250,7 +282,7 @@ def _diff_lines(diff: ModelDiffRecord) -> Iterator[str]:
     if diff.same:
         yield from (f"The same: {escaped(', '.join(diff.same))}.", "")
     for aspect, why in diff.not_stored.items():
-        yield from (f"{escaped(aspect)}: not stored {escaped(why)}.", "")
+        yield from (f"{escaped(aspect)}: not stored {escaped(describe_not_stored(why))}.", "")
 
     yield from (f"All of it: {code(f'nightscore model diff {diff.before} {diff.after}')}", "")
 

@@ -6,6 +6,7 @@ from typing import Any
 from nightscore.cli.show import out
 from nightscore.cli.standing_text import show_standing
 from nightscore.ledger.release_log import Release
+from nightscore.models.model_diff import describe_not_stored
 from nightscore.monitoring.decisions.wording import describe_standing
 from nightscore.monitoring.performance.estimates.wording import (
     LABELS,
@@ -43,17 +44,9 @@ def show_diff(diff: ModelDiffRecord) -> Iterator[str]:
             yield f"  {'':<12} and {len(changes) - SHOWN_CHANGES:,} more"
 
     for aspect, why in diff.not_stored.items():
-        yield f"  {aspect + ':':<12} not stored {_for_whom(why)}"
+        yield f"  {aspect + ':':<12} not stored {describe_not_stored(why)}"
     if diff.same:
         yield f"  {'the same:':<12} {', '.join(diff.same)}"
-
-
-def _for_whom(why: str) -> str:
-    """Logs of releases have had `of both: ...` and `of model 7: ...` from the beginning."""
-    both = "of both: "
-    if why.startswith(both):
-        return f"for either version: {why.removeprefix(both)}"
-    return f"for {why.removeprefix('of ')}"
 
 
 def _show_change(change: ChangeRecord) -> str:

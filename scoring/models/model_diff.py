@@ -80,6 +80,17 @@ def _why_not_stored(aspect: str, *sides: tuple[ModelVersion, Description]) -> st
     return "; ".join(f"of {version}: {reason}" for version, reason in reasons.items())
 
 
+def describe_not_stored(why: str) -> str:
+    """For which versions an aspect is not stored, and why, as the end of a sentence.
+
+    Logs of releases have had `of both: ...` and `of model 7: ...` from the beginning.
+    """
+    both = "of both: "
+    if why.startswith(both):
+        return f"for either version: {why.removeprefix(both)}"
+    return f"for {why.removeprefix('of ')}"
+
+
 def _changes(old: Values, new: Values) -> tuple[ChangeRecord, ...]:
     """What was removed, what was added, and what has another value."""
     names = {**old, **new}

@@ -170,6 +170,11 @@ def performance_link(base: str, job: str) -> str:
     return f"{base.rstrip('/')}/{quote(job)}/-/performance"
 
 
+def compare_link(base: str, job: str) -> str:
+    """The address of the page of a job's challengers on that server."""
+    return f"{base.rstrip('/')}/{quote(job)}/-/compare"
+
+
 def read_report(job: ScoringJob, manifest: Manifest, cache: ModelCache) -> str:
     """The page of a run, drawn now if it does not exist yet."""
     return state_store(job).read_bytes(_draw_once(job, manifest, cache)).decode()

@@ -146,6 +146,7 @@ def draw_bars(axes: Any, bars: Sequence[Bar], mean: float) -> None:
         axes.text(-0.02, place, _shortened(bar.label), transform=across, **style)
 
     axes.invert_yaxis()
+    axes.set_title(_shortened(bars[0].column), fontsize=7.5, color=TEXT)
     axes.set_xlabel("mean size of the difference", fontsize=7.5, color=TEXT)
     axes.locator_params(axis="x", nbins=4)
     axes.grid(axis="x", color=AXIS, linewidth=0.4)

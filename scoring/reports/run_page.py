@@ -19,6 +19,7 @@ from nightscore.reports.cards import SIGNS, Card, ColumnSides, make_card
 from nightscore.reports.page import MAX_PLOTS, Page
 from nightscore.reports.series import Past
 from nightscore.reports.trends import draw_trends, heat_map
+from nightscore.schemas.canary import ENDS, STOPPED
 from nightscore.schemas.drift import REFERENCES, Severity
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import DriftRecord, FindingRecord, Manifest
@@ -256,12 +257,7 @@ def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
         ("Model", f"{named_model(model.name, model.version)}, {model.digest[:19]}…"),
         ("Compared with", show_references(drift)),
     ]
-    if manifest.canary is not None:
-        report = f"`nightscore report {manifest.job}@{manifest.canary.label}` shows its arm"
-        facts.insert(3, ("Canary", f"{manifest.canary}. {report}"))
-    if manifest.flag is not None:
-        facts.insert(3, ("Flag", str(manifest.flag)))
-
+    facts[3:3] = _canary_facts(manifest)
     for challenger in manifest.challengers:
         facts.append((f"@{challenger.label}", challenger.text))
 
@@ -281,6 +277,23 @@ def _facts(manifest: Manifest, drift: DriftRecord) -> list[tuple[str, str]]:
         facts.append(("Comparison", made_at))
 
     facts.append(("Cost of profiling", f"{drift.cpu_share:.1%} of the workers' CPU time"))
+
+    return facts
+
+
+def _canary_facts(manifest: Manifest) -> list[tuple[str, str]]:
+    """Which rows readers see of a challenger, by which flag, and whether that ends."""
+    facts = []
+    if manifest.flag is not None:
+        facts.append(("Flag", str(manifest.flag)))
+
+    if manifest.canary is not None:
+        report = f"`nightscore report {manifest.job}@{manifest.canary.label}` shows its arm"
+        facts.append(("Canary", f"{manifest.canary}. {report}"))
+
+    for warning in manifest.warnings:
+        if ENDS in warning or warning.startswith(STOPPED):
+            facts.append(("Canary", warning))
 
     return facts
 

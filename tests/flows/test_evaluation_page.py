@@ -10,6 +10,7 @@ import numpy as np
 
 from nightscore.flows.ui.evaluation_page import DRAWN_PARTITIONS, performance_markdown
 from nightscore.monitoring.performance.track_record import PartitionPerformance
+from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.performance import MetricRecord
 from tests.reports.test_performance_plot import DAYS, partition
 
@@ -36,7 +37,11 @@ def test_estimates_stand_against_what_came_true_with_their_plot() -> None:
         "+0.090, outside of the band",
     ]
 
-    linked = performance_markdown("late", DAYS, "http://pages/late/-/performance")
+    standing = ComparisonRecord(
+        champion="7", challenger="8", verdict="undecided", by="labels", nights=11, more_nights=9
+    )
+    linked = performance_markdown("late", DAYS, "http://pages/late/-/performance", [standing])
+    assert "**Challenger 8 against 7: undecided after 11 nights, about 9 more nights**" in linked
     assert "[Open the page of all metrics](http://pages/late/-/performance)" in linked
 
 

@@ -36,6 +36,7 @@ with warnings.catch_warnings():
     from nightscore.flows.releases.promote import promote
     from nightscore.flows.ui.markdown import prose
     from nightscore.flows.ui.release_page import ReleasePage, release_markdown
+    from nightscore.monitoring.decisions.wording import describe_standing
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -160,8 +161,8 @@ def test_a_version_is_proposed_and_decided_on_from_forms(job_file: str) -> None:
     path.write_text(path.read_text().replace("release: null", "release: {approval: required}"))
     state = finish(promote, job_file, without_labels=True)
     assert state.is_completed()
-    assert state.message.startswith("Version 2 is proposed by flow run ")
-    assert state.message.endswith("In Prefect it is the form decide-release/test-decide.")
+    assert state.message.startswith("Version 2 waits for a decision of somebody else: ")
+    assert "by the form `decide-release/test-decide`. Version 2 is proposed by" in state.message
     assert told(job_file) == []
     page = newest_page()
     assert "version 1 → version 2" in page.data
@@ -193,7 +194,13 @@ def test_the_page_shows_where_the_decision_stands() -> None:
         after="8",
         by="anna",
         note="<b>",
-        evidence=EvidenceRecord(comparison=comparison, without_labels=True),
+        problems=["evidence: nothing shows it; add --without-labels"],
+        evidence=EvidenceRecord(
+            comparison=comparison,
+            no_comparison=(describe_standing(comparison), "no labels"),
+            without_labels=True,
+        ),
+        compare_url="http://pages/late-flights/-/compare",
         diff=ModelDiffRecord(
             before="models:/a/7",
             after="models:/a/8",
@@ -207,7 +214,9 @@ def test_the_page_shows_where_the_decision_stands() -> None:
     assert "### Both on the same rows\n\n- " in text
     assert "undecided after 11 nights, about 9 more" in text
     assert "The artifact `late-flights-challengers` of a partition's run" in text
-    assert "`nightscore compare late_flights` show how" in text
+    assert "`nightscore compare late_flights` show how predictions differ. **[Open the page" in text
+    assert text.count("undecided after 11 nights") == 1
+    assert "`--without-labels` is the switch `without_labels`." in text
     assert r"- note: \<b\>" in text
     assert r"| features | dep\|delay | long | none |" in text
     assert "| 2026-11-24 | run 1 is seen again |" in text

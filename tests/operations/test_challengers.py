@@ -236,6 +236,7 @@ def test_a_run_says_what_became_of_its_challengers(
     shadowed: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from nightscore.cli.summary import print_manifest
+    from nightscore.flows.ui.artifacts import state_message
     from nightscore.flows.ui.run_page import run_markdown
     from nightscore.reports.run_page import _facts
 
@@ -251,6 +252,8 @@ def test_a_run_says_what_became_of_its_challengers(
     shown = " ".join(capsys.readouterr().out.split())
     assert "challenger delay version 2 scored the same 4 rows" in shown
     assert facts["@challenger"] == "challenger delay version 2 scored the same 4 rows"
+    message = state_message(manifest, shadowed.job)
+    assert "; delay v2 in its shadow; challenger 9 refused" in message
     assert "### Challengers" in page
     assert "challenger delay version 2 scored the same 4 rows" in page
     assert "models:/delay/9 did not score: The model delay has no version 9" in page

@@ -14,6 +14,7 @@ import yaml
 
 from nightscore.cli.app import build_app
 from nightscore.errors import InvalidJobError, PartitionNotFoundError
+from nightscore.flows.ui.artifacts import challengers_headline, state_message
 from nightscore.flows.ui.difference_page import difference_markdown
 from nightscore.ledger.layout import difference_path, difference_table_path
 from nightscore.ledger.workspace import Workspace
@@ -29,7 +30,7 @@ from nightscore.profiles.differences.group_counts import GroupColumn
 from nightscore.profiles.differences.score_grid import ScoreGrid
 from nightscore.profiles.differences.stored_counts import to_file
 from nightscore.schemas.challenger_jobs import challenger_jobs
-from nightscore.schemas.partition import encode_folder
+from nightscore.schemas.partition import encode_folder, show_value
 from tests.operations.releases.conftest import DAYS, Lab, lab
 from tests.profiles.differences.compared import CARRIER, binary_spec, count_rows, make_rows
 from tests.reports.test_page import get, served
@@ -235,7 +236,12 @@ def test_page_report_and_artifact_show_the_difference(compared: Lab) -> None:
 
     drawn = draw_report(compared.job, manifest, compared.lake.cache)
     assert drawn.challengers["2"].startswith(b"\x89PNG")
-    markdown = difference_markdown(manifest, drawn.challengers)
+    url = "http://pages/test/-/compare"
+    markdown = difference_markdown(manifest, drawn.challengers, url)
+    assert f"({url})**" in markdown
+    day = show_value(manifest.partition)
+    assert challengers_headline(manifest).startswith(f"{day}, 2 against 1: ")
+    assert "; delay v2 in its shadow" in state_message(manifest, compared.job)
     assert "version 2 against 1" in markdown
     assert "data:image/png;base64," in markdown
     assert "| id=3 |" in markdown

@@ -14,7 +14,7 @@ from nightscore.ledger.release_log import ReleaseLog
 from nightscore.models.aliases import alias_of_job
 from nightscore.process import installed_version, user_and_host
 from nightscore.runs.execution import Execution
-from nightscore.schemas.canary import CanaryRecord
+from nightscore.schemas.canary import STOPPED, CanaryRecord
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
 from nightscore.schemas.release_entry import CanaryEntry
@@ -39,7 +39,7 @@ def why_stopped(execution: Execution, salt: str) -> str:
     if stop is None:
         return ""
     return (
-        f"the canary was stopped on {stop.at:%Y-%m-%d %H:%M} UTC: {stop.why}; only a promotion or "
+        f"{STOPPED} on {stop.at:%Y-%m-%d %H:%M} UTC: {stop.why}; only a promotion or "
         "another release.salt starts it again"
     )
 

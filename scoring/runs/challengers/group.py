@@ -37,6 +37,7 @@ from nightscore.runs.dispatch import compile_once
 from nightscore.runs.execution import Execution, RunInterrupted
 from nightscore.runs.partition_state import PartitionState
 from nightscore.runs.run_plan import RunPlan
+from nightscore.schemas.canary import ENDS
 from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.manifest import Manifest
 
@@ -200,9 +201,7 @@ class Challengers:
         findings = critical_findings(challenger.execution.record.manifest)
         if findings:
             note_stopped(self._champion, canary.record, findings[0])
-            self._warn(
-                f"{challenger.shown} has a critical finding, so the canary ends: {findings[0]}"
-            )
+            self._warn(f"{challenger.shown} has a critical finding, {ENDS}: {findings[0]}")
 
     def published_spaces(self) -> list[Workspace]:
         """The workspaces of those that were published."""

@@ -14,6 +14,7 @@ from nightscore.arrow.assignment import Assignment
 from nightscore.cli.app import build_app
 from nightscore.engine.base_pool import BasePool
 from nightscore.errors import StorageError
+from nightscore.flows.ui.artifacts import state_message
 from nightscore.ledger.canary_log import CanaryLog, canary_at
 from nightscore.ledger.release_log import ReleaseLog
 from nightscore.models.cache import ModelCache
@@ -123,6 +124,9 @@ def test_a_stopped_canary_starts_again_after_a_promotion_or_with_another_salt(la
     assert alone.status == "published" and alone.canary is None
     assert "the canary was stopped on" in " ".join(alone.warnings)
     assert "score: it fell" in " ".join(alone.warnings)
+    n_rows = first.canary.rows
+    assert f"; canary: {n_rows} rows by version 2" in state_message(first, job)
+    assert "; the canary is stopped" in state_message(alone, job)
     assert lake.run(canary_job(lake, share=0.75), day(1), force=True).canary is None
 
     assert lake.run(canary_job(lake, salt="two"), day(1), force=True).canary is not None
