@@ -189,11 +189,12 @@ def _comparison_lines(evidence: EvidenceRecord, page: ReleasePage) -> Iterator[s
             yield from (HOW_TO_READ, "")
         yield from (_where_they_differ(page), "")
 
-    if not evidence.no_comparison:
+    reasons = [why for why in evidence.no_comparison if why != standing]
+    if not reasons and not evidence.without_labels:
         return
 
     yield from ("### Nothing shows by labels that it is better", "")
-    yield from _bullets([why for why in evidence.no_comparison if why != standing])
+    yield from _bullets(reasons)
     if evidence.without_labels:
         yield from ("It was accepted that nothing shows by labels that it is better.", "")
 
