@@ -210,6 +210,19 @@ def show_standing_beside(found: ReleaseList, standing: ComparisonRecord) -> str:
     return f"{'; '.join(parts)}."
 
 
+def show_doubt(noticed: Release) -> str:
+    """Why an entry's version may have been live before its time: `has noticed that ...`."""
+    if noticed.entry.kind == "moved":
+        return "has noticed that somebody moved the alias by other means"
+
+    begun = f"was begun at {noticed.entry.at:%Y-%m-%d %H:%M} UTC"
+    if noticed.is_pending:
+        return f"{begun} and is not completed, so the alias may have moved"
+
+    completed = f"{noticed.effective_at:%Y-%m-%d %H:%M} UTC"
+    return f"{begun} and completed at {completed}; the alias moved between"
+
+
 def canary_row(entry: CanaryEntry) -> dict[str, Any]:
     """An entry of a job's canaries, as a row of `CANARY_COLUMNS`."""
     canary = entry.canary

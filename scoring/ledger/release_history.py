@@ -15,10 +15,10 @@ class LiveVersion:
     since: Release
     """The entry that made it live."""
     possibly: str = ""
-    """Another version that may have been live already: somebody moved the alias by other means, and
-    nobody knows when. Empty: none."""
+    """Another version that may have been live already: somebody moved the alias by other means, or
+    a release was begun and not completed yet. Nobody knows when the alias moved. Empty: none."""
     noticed: Release | None = None
-    """The entry that noticed it."""
+    """The entry that noticed it, or that was begun."""
 
 
 def version_at(releases: Sequence[Release], moment: datetime) -> LiveVersion | None:
@@ -31,27 +31,31 @@ def version_at(releases: Sequence[Release], moment: datetime) -> LiveVersion | N
         releases: The log, oldest first.
         moment: In UTC.
     """
-    effective = [release for release in releases if release.is_effective]
-    before = [n for n, release in enumerate(effective, 1) if release.effective_at <= moment]
+    begun = [release for release in releases if release.is_effective or release.is_pending]
+    before = [
+        n
+        for n, release in enumerate(begun, 1)
+        if release.is_effective and release.effective_at <= moment
+    ]
 
     if not before:
         return None
 
-    since = effective[before[-1] - 1]
-    found = LiveVersion(version=since.entry.after.version, since=since)
-    following = effective[before[-1] : before[-1] + 1]
-
-    if not following or following[0].entry.kind != "moved":
-        return found
-
-    (moved,) = following
+    since = begun[before[-1] - 1]
+    following = next(iter(begun[before[-1] :]), None)
+    is_moving = following is not None and _is_moving(following, moment)
 
     return LiveVersion(
-        version=found.version,
+        version=since.entry.after.version,
         since=since,
-        possibly=moved.entry.after.version,
-        noticed=moved,
+        possibly=following.entry.after.version if following is not None and is_moving else "",
+        noticed=following if is_moving else None,
     )
+
+
+def _is_moving(following: Release, moment: datetime) -> bool:
+    """Whether the next entry's version may have been live at a time before its outcome."""
+    return following.entry.kind == "moved" or following.entry.at <= moment
 
 
 def newest_effective(releases: Sequence[Release]) -> Release | None:

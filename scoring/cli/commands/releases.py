@@ -20,6 +20,7 @@ from nightscore.cli.release_text import (
     appraisal_lines,
     canary_row,
     print_result,
+    show_doubt,
     show_move,
     show_standing_beside,
     show_state,
@@ -203,8 +204,8 @@ def _print_live(spec: ScoringJob, moment: datetime, *, as_json: bool) -> None:
 
     if live.noticed is not None:
         out.print(
-            f"Or version {live.possibly} was already: entry {live.noticed.entry.number} has "
-            "noticed that somebody moved the alias by other means, and nobody knows when."
+            f"Or version {live.possibly} was already: entry {live.noticed.entry.number} "
+            f"{show_doubt(live.noticed)}, and nobody knows when."
         )
 
     if canary is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nightscore.cli.release_text import show_doubt
 from nightscore.errors import ConflictError, InvalidJobError, ReleaseError
 from nightscore.ledger.release_history import version_at, version_before
 from nightscore.ledger.release_log import Release, ReleaseLog
@@ -263,7 +264,20 @@ def test_the_log_says_what_was_live_when() -> None:
     pending = [*log, Release(entry(4, "promoted", "5", "9", 5).entry)]
     found = version_at(pending, START + timedelta(days=9))
     assert found is not None
-    assert found.version == "5", "an entry counts once the alias was moved"
+    assert (found.version, found.possibly) == ("5", "9"), "it counts once the alias was moved"
+    assert found.noticed is not None
+    assert "and is not completed, so the alias may have moved" in show_doubt(found.noticed)
+    early = version_at(pending, START + timedelta(days=4.5))
+    assert early is not None and early.possibly == "", "before it was begun"
+
+    # A release that died and was completed an hour later: the alias moved at some time between.
+    begun = entry(4, "promoted", "5", "9", 5).entry
+    late = OutcomeRecord(number=4, outcome="done", by="anna", at=begun.at + timedelta(hours=1))
+    between = version_at([*log, Release(begun, late)], begun.at + timedelta(minutes=30))
+    assert between is not None
+    assert (between.version, between.possibly) == ("5", "9")
+    after = version_at([*log, Release(begun, late)], late.at)
+    assert after is not None and (after.version, after.possibly) == ("9", "")
 
 
 def test_the_order_of_the_log_counts_where_clocks_differ() -> None:
