@@ -52,6 +52,7 @@ from nightscore.operations.backfill import (
     values_between,
 )
 from nightscore.schemas.partition import DEFAULT_MAX_PARTITIONS
+from nightscore.schemas.text import printable
 
 MAX_NAMED = 5
 """Failed partitions that the state's message names; the artifact has all."""
@@ -166,7 +167,8 @@ async def backfill(
 
 
 async def _show_plan(name: str, plan: BackfillPlan, summary: str, max_parallel: int) -> None:
-    get_run_logger().info("%s\n%s", summary, "\n".join(plan_lines(plan)))
+    lines = [*plan_lines(plan), *map(printable, plan.notes)]
+    get_run_logger().info("%s\n%s", summary, "\n".join(lines))
     await acreate_table_artifact(
         key=artifact_key(name, "backfill-plan"),
         table=plan_rows(plan, max_parallel),

@@ -22,6 +22,7 @@ from nightscore.ledger.workspace import Workspace
 from nightscore.models.aliases import alias_of_job
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
+from nightscore.operations.backfill_arms import describe_arms, find_arms
 from nightscore.operations.experience import Experience, experience_of
 from nightscore.operations.partitions import PartitionStatus, partition_statuses
 from nightscore.process import rare_collection
@@ -64,6 +65,10 @@ class BackfillItem:
     """From the footers; None if they were not read or cannot be read."""
     n_bytes: int = 0
     estimated_s: float | None = None
+    share: float | None = None
+    """Of the keys, that a challenger will score as on the date. None: there are no arms."""
+    arms: str = ""
+    """Where the arms come from, or why there are none. Empty: nobody would expect any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ class BackfillPlan:
     startup_s: float = 0.0
     """What a process took until its first run began."""
     notes: tuple[str, ...] = ()
-    """What it does not do, though it may be wanted."""
+    """What it does not do, though it may be wanted; and the arms of its dates."""
 
     @property
     def to_score(self) -> tuple[BackfillItem, ...]:
@@ -399,21 +404,21 @@ def plan_backfill(
         for status in partition_statuses(job, model_of_some, own_values, history, inputs):
             statuses[status.value] = status
 
-    plan = choose(values, statuses, modes, order)
     items = []
-    for item in plan.items:
+    for item in choose(values, statuses, modes, order).items:
         items.append(replace(item, model=models[uris[item.value]].version.uri))
 
     plan = BackfillPlan(tuple(items))
-    notes = _challenger_notes(job, plan, statuses)
+    plan = replace(plan, notes=_challenger_notes(job, plan, statuses))
+    plan = _with_arms(job, plan, statuses)
     if not plan.to_score:
-        return BackfillPlan(tuple(items), notes=notes)
+        return plan
 
     others: list[str | None] = []
     if not is_of_all:
         others = listed.newest_besides({*parsed.values()}, NEIGHBOURS)
     experience = _learn(workspace, history, others)
-    return _with_estimates(job, inputs, BackfillPlan(tuple(items), notes=notes), experience)
+    return _with_estimates(job, inputs, plan, experience)
 
 
 def _challenger_notes(
@@ -430,6 +435,22 @@ def _challenger_notes(
 
     models = {item.model for item in plan.items}
     return tuple(missing_results(job, models, [parse_value(value) for value in published]))
+
+
+def _with_arms(
+    job: ScoringJob, plan: BackfillPlan, statuses: Mapping[str, PartitionStatus]
+) -> BackfillPlan:
+    """The plan, with which keys a challenger will score where."""
+    arms = find_arms(job, {item.value: item.model for item in plan.to_score}, statuses)
+
+    items = []
+    for item in plan.items:
+        found = arms.get(item.value)
+        if found is not None:
+            item = replace(item, share=found.share, arms=found.text)
+        items.append(item)
+
+    return replace(plan, items=tuple(items), notes=(*plan.notes, *describe_arms(job, arms)))
 
 
 def _learn(workspace: Workspace, history: JobHistory, others: Sequence[str | None]) -> Experience:

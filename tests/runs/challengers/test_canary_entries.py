@@ -263,6 +263,39 @@ def test_a_backfill_months_later_has_the_arms_of_each_date(lake: Lake) -> None:
     assert set(versions_of(lake, job, day(-2))) == {"1"}
 
 
+def test_a_plan_says_which_dates_have_arms_and_why(lake: Lake) -> None:
+    job, plain = canary_job(lake), lake.job("models:/hgb_binary@champion", release={})
+    days = [day(n_days) for n_days in range(-2, 3)]
+    assert lake.run(plain, day(-2)).canary is None
+
+    # The job has just become a canary: nothing has arms, and each date says why.
+    plan = plan_backfill(job, lake.cache, days, ["all"])
+    reasons = {item.value: item.arms for item in plan.items}
+    assert {item.share for item in plan.items} == {None}
+    assert reasons.pop(day(-2)) == "published without any, and a backfill keeps that"
+    assert set(reasons.values()) == {"the release log has no canary of this job yet"}
+    assert f"No arms in 4 partitions ({day(-1)} to {day(2)}): the release log" in plan.notes[1]
+    assert "`nightscore run test PARTITION --force` scores a partition" in plan.notes[-1]
+
+    # Its first night has begun it, and what is planned is what is scored.
+    assert lake.run(job, day(0)).canary is not None
+    plan = plan_backfill(job, lake.cache, days, ["all"])
+    items = {item.value: item for item in plan.items}
+    arms = "version 2 scores 50 % of the keys (by id, salt one)"
+    assert items[day(0)].arms == f"{arms}, as published"
+    assert items[day(1)].arms == f"{arms}, by the release log at the end of the date"
+    assert items[day(-1)].arms == f"before {TODAY}, when the job's first canary began"
+    assert f"Arms in 2 partitions ({day(1)} to {day(2)}): {arms}" in " ".join(plan.notes)
+
+    scored = score_items(job, plan.to_score, lake.cache)
+    shares = [one.canary.share if one.canary else None for one in scored]
+    assert shares == [item.share for item in plan.to_score]
+
+    # Arms are told of a job that has no canary any more; one that never had any is told nothing.
+    assert "No arms in 2 partitions" in plan_backfill(plain, lake.cache, days, ["all"]).notes[0]
+    assert not plan_backfill(plain, lake.cache, days[:1], ["all"]).notes
+
+
 def backfill(lake: Lake, job: ScoringJob) -> None:
     """Score all partitions again."""
     values = [day(n_days) for n_days in range(-2, 3)]
