@@ -8,7 +8,7 @@ from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.planning.plan import Beside, agree_on_columns
 from nightscore.engine.planning.predictor_choice import choose_predictor
 from nightscore.engine.pool import Pool
-from nightscore.errors import ScoringError
+from nightscore.errors import ChallengerError, ScoringError
 from nightscore.ledger.history import PartitionHistory
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
@@ -17,6 +17,7 @@ from nightscore.models.pinned import PinnedModel
 from nightscore.operations.missing_parts import pin_command
 from nightscore.outputs.publish import open_publisher
 from nightscore.runs.challengers.canary import check_alike, check_numbers
+from nightscore.runs.challengers.canary_entries import why_stopped_by_log
 from nightscore.runs.challengers.columns import beside_champion
 from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.contract import Contract
@@ -151,15 +152,20 @@ def _check_canary(
     facts: ModelFacts,
     contract: Contract,
 ) -> None:
-    """Check that rows of a canary's models can stand in one table.
+    """Check that a canary may start, and that rows of its models can stand in one table.
 
     Raises:
-        ChallengerError: They cannot.
+        ChallengerError: It was stopped, or they cannot.
+        StorageError: The release log cannot be read.
     """
     job = challenger.champion or challenger
     release = job.release
     if release is None or not release.is_canary:
         return
+
+    why = why_stopped_by_log(job, release.salt or "")
+    if why:
+        raise ChallengerError(f"{why[0].upper()}{why[1:]}.")
 
     check_numbers(champion.model, model)
     assignment = Assignment(

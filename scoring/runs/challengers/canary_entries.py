@@ -26,16 +26,28 @@ MOST_TRIES = 20
 
 def why_stopped(execution: Execution, salt: str) -> str:
     """Why a canary must not start; empty: it may, or the log cannot be read."""
-    log = _release_log(execution.job)
-    if log is None:
-        return ""
-
     try:
-        stop = standing_stop(CanaryLog(log, execution.job.name).read(), log.read(), salt)
+        return why_stopped_by_log(execution.job, salt)
     except ScoringError as error:
         execution.record.warn(f"the release log was not looked at: {error.what}")
         return ""
 
+
+def why_stopped_by_log(job: ScoringJob, salt: str) -> str:
+    """Why a canary of a job must not start; empty: it may.
+
+    Args:
+        job: Whose model is the alias.
+        salt: Of the canary.
+
+    Raises:
+        StorageError: The log cannot be read.
+    """
+    log = _release_log(job)
+    if log is None:
+        return ""
+
+    stop = standing_stop(CanaryLog(log, job.name).read(), log.read(), salt)
     if stop is None:
         return ""
     return (

@@ -345,6 +345,10 @@ def test_by_command(
     assert json.loads(call("releases", str(path), *at, "--json"))["canary"]["share"] == 0.5
 
     stop(canary_job(lake), number=2)
+    for command in (("check", str(path)), ("plan", str(path), day(1))):
+        said = " ".join(call(*command).split())
+        assert "would not score: The canary was stopped on" in said
+        assert "another release.salt starts it again" in said
     assert "A canary" not in call("releases", str(path), "--at", day(1))
     shown = call("releases", str(path))
     assert "Canaries of this job" in shown and "score: it fell" in shown
