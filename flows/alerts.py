@@ -23,8 +23,8 @@ from nightscore.flows.deployments.automations import (
     save_automation,
 )
 from nightscore.flows.deployments.changes import Change, FieldChange
-from nightscore.flows.deployments.prefect_api import prefect_api
 from nightscore.flows.deployments.tags import tag_deployments
+from nightscore.flows.prefect_api import prefect_api
 
 
 @dataclass(frozen=True, slots=True)

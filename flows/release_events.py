@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from prefect.settings import PREFECT_API_URL
 
-from nightscore.flows.deployments.prefect_api import Api, prefect_api
+from nightscore.flows.prefect_api import Api, prefect_api
 from nightscore.flows.ui.events import SIGNS, RunEvent
 from nightscore.operations.webhooks.notices import Notice
 from nightscore.schemas.text import printable
@@ -37,7 +37,12 @@ def emit_release_events(notices: Sequence[Notice]) -> None:
 
 def send_events(api: Api, notices: Sequence[Notice]) -> None:
     """Send the events to a server."""
-    api.send("POST", "/events", [_document(api, notice) for notice in notices])
+    documents = []
+    for notice in notices:
+        seed = f"{notice.event.delivery} {notice.job.name} {notice.source}"
+        documents.append(event_document(release_event(notice), seed, _deployment(api, notice)))
+
+    api.send("POST", "/events", documents)
 
 
 def release_event(notice: Notice) -> RunEvent:
@@ -47,12 +52,14 @@ def release_event(notice: Notice) -> RunEvent:
     """
     severity = "warning" if notice.missing else "ok"
     kind = "alias_moved" if notice.role != "none" else "version_created"
+
     resource = {
         "prefect.resource.id": f"nightscore.job.{notice.job.name}",
         "prefect.resource.name": notice.job.name,
         "nightscore.severity": severity,
         "nightscore.notify": "true" if notice.missing else "false",
     }
+
     return RunEvent(f"nightscore.release.{kind}", resource, _payload(notice, severity))
 
 
@@ -80,16 +87,22 @@ def _payload(notice: Notice, severity: str) -> dict[str, Any]:
     return what | told
 
 
-def _document(api: Api, notice: Notice) -> dict[str, Any]:
-    """An event as Prefect's API takes it."""
-    event = release_event(notice)
-    seed = f"{notice.event.delivery} {notice.job.name} {notice.source}"
+def event_document(
+    event: RunEvent, seed: str, related: Sequence[Mapping[str, str]] = ()
+) -> dict[str, Any]:
+    """An event as Prefect's API takes it.
+
+    Args:
+        event: The event.
+        seed: What makes it this one: the same again is the same event.
+        related: Resources that it names beside its own.
+    """
     return {
         "id": str(uuid.uuid5(_IDS, seed)),
         "occurred": datetime.now(UTC).isoformat(),
         "event": event.name,
         "resource": event.resource,
-        "related": _deployment(api, notice),
+        "related": list(related),
         "payload": event.payload,
     }
 

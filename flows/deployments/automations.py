@@ -9,7 +9,7 @@ from prefect.events.schemas.automations import AutomationCore
 
 from nightscore.deploy import AUTOMATIONS
 from nightscore.flows.deployments.changes import Change, change_between
-from nightscore.flows.deployments.prefect_api import Api
+from nightscore.flows.prefect_api import Api
 
 
 def read_automations(folder: Path = AUTOMATIONS) -> list[dict[str, Any]]:

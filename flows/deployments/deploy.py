@@ -11,17 +11,16 @@ from nightscore.flows.deployments.automations import (
 )
 from nightscore.flows.deployments.changes import Change, change_between, first_keys, merged
 from nightscore.flows.deployments.jobs import JobToDeploy
-from nightscore.flows.deployments.prefect_api import Api
+from nightscore.flows.deployments.kinds import BACKFILL_QUEUE, NIGHTLY_QUEUE
 from nightscore.flows.deployments.tags import tag_deployments
 from nightscore.flows.deployments.wanted import (
-    BACKFILL_QUEUE,
     DEFAULT_TIMEZONE,
-    NIGHTLY_QUEUE,
     Deployment,
     Nights,
     Schedule,
     deployments_of,
 )
+from nightscore.flows.prefect_api import Api
 
 POOL_RUNS = 8
 """Runs at once in a new pool."""

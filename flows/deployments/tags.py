@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nightscore.flows.deployments.changes import Change, change_between
-from nightscore.flows.deployments.prefect_api import Api
+from nightscore.flows.prefect_api import Api
 from nightscore.flows.tag import TAG
 
 FLOWS = (

@@ -2,25 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 
-from nightscore.flows.backfill import backfill
 from nightscore.flows.deployments.jobs import JobToDeploy
-from nightscore.flows.evaluate import evaluate
-from nightscore.flows.nightly import nightly
-from nightscore.flows.partition import score_partition
-from nightscore.flows.releases.decide import decide
-from nightscore.flows.releases.demote import demote
-from nightscore.flows.releases.new_version import new_version
-from nightscore.flows.releases.promote import promote
+from nightscore.flows.deployments.kinds import (
+    DATES,
+    DECISION,
+    DEMOTION,
+    EVALUATION,
+    EVERY_NIGHT,
+    NEW_VERSIONS,
+    ONE_PARTITION,
+    PROMOTION,
+    Kind,
+)
 from nightscore.flows.tag import TAG
 from nightscore.inputs.job_lookup import lookup_folders, offered_jobs
 
-NIGHTLY_QUEUE, BACKFILL_QUEUE = "nightly", "backfill"
-"""The first has priority over the second: a nightly run never waits for a backfill."""
 DEFAULT_TIMEZONE = "UTC"
 DEFAULT_LAG_DAYS = 1
 """Tonight's run scores yesterday, the last day that is complete."""
@@ -28,6 +30,9 @@ DEFAULT_LOOK_BACK_DAYS = 3
 """Data that is up to three days late is scored when it is there. It costs a listing a night."""
 HEARTBEAT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
 """Seconds. The automation that ends runs without a worker waits for three heartbeats."""
+SINGLE = {"concurrency_limit": 1, "concurrency_options": {"collision_strategy": "ENQUEUE"}}
+"""One run at a time; the next waits for it."""
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,143 +82,96 @@ def deployments_of(job: JobToDeploy, nights: Nights, pool: str) -> list[Deployme
     promote and demote, and one that decides where the job wants approval. One with an alias, also
     of a challenger, has one that looks at new versions.
     """
+    deployments = [
+        _every_night(job, nights, pool),
+        _deployment(job, DATES, pool),
+        _deployment(job, ONE_PARTITION, pool),
+    ]
+
+    if job.has_labels:
+        deployments.append(_evaluation(job, nights, pool))
+
+    kinds = []
+
+    if job.has_alias:
+        kinds += [PROMOTION, DEMOTION]
+    if job.has_alias and job.wants_approval:
+        kinds.append(DECISION)
+    if job.follows_alias:
+        kinds.append(NEW_VERSIONS)
+
+    return [*deployments, *(_deployment(job, kind, pool) for kind in kinds)]
+
+
+def _every_night(job: JobToDeploy, nights: Nights, pool: str) -> Deployment:
+    """The deployment that scores last night's partition."""
     chosen = {
         "timezone": nights.timezone,
         "lag_days": nights.lag_days,
         "look_back_days": nights.look_back_days,
     }
     parameters = {name: value for name, value in chosen.items() if value is not None}
-    every_night = {
-        "description": f"Scores last night's partition of {job.name}, and late data before it.",
-        "tags": [job.name, "nightly", TAG],
-        "parameters": {"job": job.source, **parameters},
-        "concurrency_limit": 1,
-        "concurrency_options": {"collision_strategy": "ENQUEUE"},
-    }
-    dates = {
-        "description": f"Scores a range of dates of {job.name}. It plans first, then scores each "
-        "partition in a child run.",
-        "tags": [job.name, "backfill", TAG],
-        "parameters": {"job": job.source},
-    }
-    one = {
-        "description": f"Scores one partition of {job.name}.",
-        "tags": [job.name, TAG],
-        "parameters": {"job": job.source},
-    }
+
     defaults = {
         "timezone": DEFAULT_TIMEZONE,
         "lag_days": DEFAULT_LAG_DAYS,
         "look_back_days": DEFAULT_LOOK_BACK_DAYS,
     }
 
-    deployments = [
-        Deployment(
-            flow=nightly.name,
-            name=f"{job.name}-nightly",
-            fields=every_night | _common(job, nightly, pool, NIGHTLY_QUEUE),
-            defaults=defaults,
-            schedule=Schedule(
-                slug="nightly",
-                cron=nights.cron,
-                timezone=nights.timezone,
-                option="--cron",
-            ),
+    return _deployment(
+        job,
+        EVERY_NIGHT,
+        pool,
+        parameters=parameters,
+        defaults=defaults,
+        schedule=Schedule(
+            slug="nightly",
+            cron=nights.cron,
+            timezone=nights.timezone,
+            option="--cron",
         ),
-        Deployment(
-            flow=backfill.name,
-            name=f"{job.name}-backfill",
-            fields=dates | _common(job, backfill, pool, BACKFILL_QUEUE),
-            defaults={},
-        ),
-        Deployment(
-            flow=score_partition.name,
-            name=f"{job.name}-partition",
-            fields=one | _common(job, score_partition, pool, BACKFILL_QUEUE),
-            defaults={},
-        ),
-    ]
-    if job.has_labels:
-        deployments.append(_evaluation(job, nights, pool))
-    if job.has_alias:
-        deployments += _releases(job, pool)
-    if job.follows_alias:
-        deployments.append(_new_versions(job, pool))
-
-    return deployments
-
-
-def _new_versions(job: JobToDeploy, pool: str) -> Deployment:
-    """The deployment that an automation runs when an alias has moved."""
-    fields = {
-        "description": f"Looks at a version that an alias of {job.name} means from now on, and "
-        "scores with it.",
-        "tags": [job.name, "release", TAG],
-        "parameters": {"job": job.source},
-        "concurrency_limit": 1,
-        "concurrency_options": {"collision_strategy": "ENQUEUE"},
-    }
-
-    return Deployment(
-        flow=new_version.name,
-        name=f"{job.name}-{new_version.name}",
-        fields=fields | _common(job, new_version, pool, BACKFILL_QUEUE),
-        defaults={},
     )
-
-
-def _releases(job: JobToDeploy, pool: str) -> list[Deployment]:
-    """The deployments that move the alias of the job's model: forms for people."""
-    purposes: dict[Flow[..., Any], str] = {
-        promote: "Makes a model version live, and shows what is known of it. With dry_run it only "
-        "shows that.",
-        demote: "Takes the live model version back.",
-    }
-    if job.wants_approval:
-        purposes[decide] = "Approves or rejects a model version that was proposed."
-
-    deployments = []
-    for flow, purpose in purposes.items():
-        fields = {
-            "description": f"{purpose} Job: {job.name}.",
-            "tags": [job.name, "release", TAG],
-            "parameters": {"job": job.source},
-        }
-        deployments.append(
-            Deployment(
-                flow=flow.name,
-                name=f"{job.name}-{flow.name.removesuffix('-release')}",
-                # Somebody waits for it, and a demotion must not wait for a backfill of days.
-                fields=fields | _common(job, flow, pool, NIGHTLY_QUEUE),
-                defaults={},
-            )
-        )
-
-    return deployments
 
 
 def _evaluation(job: JobToDeploy, nights: Nights, pool: str) -> Deployment:
     """The deployment that compares predictions with labels."""
-    fields = {
-        "description": f"Compares the published predictions of {job.name} with the labels that "
-        "have become known.",
-        "tags": [job.name, "evaluate", TAG],
-        "parameters": {"job": job.source},
-        "concurrency_limit": 1,
-        "concurrency_options": {"collision_strategy": "ENQUEUE"},
-    }
-    return Deployment(
-        flow=evaluate.name,
-        name=f"{job.name}-evaluate",
-        # It takes seconds, and must not wait for a backfill of days.
-        fields=fields | _common(job, evaluate, pool, NIGHTLY_QUEUE),
-        defaults={},
+    return _deployment(
+        job,
+        EVALUATION,
+        pool,
         schedule=Schedule(
             slug="evaluate",
             cron=nights.evaluate_cron,
             timezone=nights.timezone,
             option="--evaluate-cron",
         ),
+    )
+
+
+def _deployment(
+    job: JobToDeploy,
+    kind: Kind,
+    pool: str,
+    *,
+    parameters: Mapping[str, Any] = NOTHING,
+    defaults: Mapping[str, Any] = NOTHING,
+    schedule: Schedule | None = None,
+) -> Deployment:
+    """A job's deployment of one kind."""
+    fields: dict[str, Any] = {
+        "description": kind.description.format(job=job.name),
+        "tags": [job.name, *kind.tags, TAG],
+        "parameters": {"job": job.source, **parameters},
+    }
+    if kind.is_single:
+        fields |= SINGLE
+
+    return Deployment(
+        flow=kind.flow.name,
+        name=f"{job.name}-{kind.suffix}",
+        fields=fields | _common(job, kind.flow, pool, kind.queue),
+        defaults=defaults,
+        schedule=schedule,
     )
 
 

@@ -1,15 +1,21 @@
-"""What the flows of releases share: the types of their forms, who asks, and where the page is."""
+"""What the flows of releases share: their forms, their time limit, who asks, and the page."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Annotated
+import functools
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Annotated, Any, ParamSpec, TypeVar
 
+from prefect import Flow, flow
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from nightscore.errors import ReleaseError
+from nightscore.flows.outcome import fail_with_reason
 from nightscore.flows.parameters import job_name, link_to_compare, link_to_performance
+from nightscore.flows.pools import within_time
 from nightscore.flows.ui.artifacts import HEADLINE_CHARACTERS, artifact_key
 from nightscore.flows.ui.release_page import ReleasePage, release_markdown
 from nightscore.schemas.job import ScoringJob
@@ -21,12 +27,62 @@ Note = Annotated[str, Field(max_length=2_000)]
 """For the release log, which is read whole."""
 
 
-def run_name(verb: str, parameter: str = "version") -> str:
-    """The name of a run: the job, what is done, and the version if one is named."""
+P = ParamSpec("P")
+T = TypeVar("T")
+ReleaseCoroutine = Callable[P, Coroutine[Any, Any, State[Any]]]
+
+
+def release_flow(
+    name: str, verb: str, parameter: str = "version"
+) -> Callable[[ReleaseCoroutine[P]], Flow[P, Coroutine[Any, Any, State[Any]]]]:
+    """Make a flow of a release, whose runs are named after the job, what is done, and the version.
+
+    Args:
+        name: Of the flow.
+        verb: What is done, in the names of its runs. A parameter `decision` says it better.
+        parameter: The one with the version.
+    """
+
+    def decorate(
+        function: ReleaseCoroutine[P],
+    ) -> Flow[P, Coroutine[Any, Any, State[Any]]]:
+        run_name = functools.partial(_run_name, verb, parameter)
+        return flow(name=name, flow_run_name=run_name, persist_result=False)(
+            fail_with_reason(function)
+        )
+
+    return decorate
+
+
+def _run_name(verb: str, parameter: str) -> str:
     parameters = flow_run.parameters
+    verb = str(parameters.get("decision", verb))
     version = parameters.get(parameter)
     named = f" version {version}" if version else ""
     return f"{job_name(parameters['job'])} · {verb}{named}"
+
+
+async def within_minutes(minutes: int, what: str, job: ScoringJob, work: Callable[[], T]) -> T:
+    """The result of work that needs no workers.
+
+    Args:
+        minutes: Its time limit.
+        what: That is done, in the error.
+        job: Whose release.
+        work: Called in a thread.
+
+    Raises:
+        ReleaseError: The time is up.
+    """
+    try:
+        return await within_time(minutes * 60, work)
+    except TimeoutError:
+        raise ReleaseError(
+            f"The {what} was stopped after {minutes:,} minutes, its time limit. What was done by "
+            "then stays.",
+            job.given_as,
+            next_step="check the registry and the store; then run it again: it goes on",
+        ) from None
 
 
 async def requested_by() -> str:

@@ -4,17 +4,18 @@ import functools
 from enum import StrEnum
 from typing import Annotated, Any
 
-from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
-from nightscore.errors import ReleaseError
-from nightscore.flows.outcome import fail_with_reason
 from nightscore.flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, read_job
-from nightscore.flows.pools import within_time
-from nightscore.flows.releases.common import Note, requested_by, run_name, show_page
+from nightscore.flows.releases.common import (
+    Note,
+    release_flow,
+    requested_by,
+    show_page,
+    within_minutes,
+)
 from nightscore.flows.ui.log import forward_engine_log
 from nightscore.flows.ui.release_page import live_message, page_of_release
 from nightscore.ledger.release_log import Release
@@ -30,12 +31,7 @@ class Decision(StrEnum):
     REJECT = "reject"
 
 
-def _run_name() -> str:
-    return run_name(str(flow_run.parameters["decision"]))
-
-
-@flow(name="decide-release", flow_run_name=_run_name, persist_result=False)
-@fail_with_reason
+@release_flow("decide-release", "decide on")
 async def decide(
     job: JobName,
     decision: Decision,
@@ -56,15 +52,7 @@ async def decide(
     spec, by = read_job(job), await requested_by()
 
     work = functools.partial(_decide, spec, decision, version, by=by, note=note)
-
-    try:
-        release, message = await within_time(timeout_minutes * 60, work)
-    except TimeoutError:
-        raise ReleaseError(
-            f"The decision was stopped after {timeout_minutes:,} minutes, its time limit.",
-            spec.given_as,
-            next_step="check the registry and the store; then run it again: it goes on",
-        ) from None
+    release, message = await within_minutes(timeout_minutes, "decision", spec, work)
 
     if release is not None:
         await show_page(spec, page_of_release(release), message)
@@ -81,6 +69,7 @@ def _decide(
         return rejected, f"Version {version} is rejected: nothing has moved."
 
     result = approve_release(spec, version, by=by, note=note, cache=default_cache())
+
     if result.was_live or result.release is None:
         return None, f"Nothing was changed: version {version} is live already."
     return result.release, live_message(result.release)

@@ -5,21 +5,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from nightscore.errors import ReleaseError
-from nightscore.flows.outcome import fail_with_reason
 from nightscore.flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, read_job
-from nightscore.flows.pools import within_time
-from nightscore.flows.releases.common import Note, Version, requested_by, run_name, show_page
+from nightscore.flows.releases.common import (
+    Note,
+    Version,
+    release_flow,
+    requested_by,
+    show_page,
+    within_minutes,
+)
 from nightscore.flows.ui.log import forward_engine_log
 from nightscore.flows.ui.release_page import page_of_release
 from nightscore.ledger.release_log import Release
 from nightscore.models.cache import default_cache
 from nightscore.operations.releases.demote import demote as take_back
 from nightscore.operations.releases.promote import Proposal, ReleaseResult
+from nightscore.operations.releases.proposals import describe_overtaken
 from nightscore.operations.releases.put_back import describe_left, plan_put_back, put_back
 from nightscore.operations.releases.target import find_target
 from nightscore.operations.rollback import RollbackItem
@@ -50,12 +54,7 @@ class _Demotion:
         return not self.failed and not any(item.action == "refuse" for item in self.left)
 
 
-def _run_name() -> str:
-    return run_name("demote", "to")
-
-
-@flow(name="demote", flow_run_name=_run_name, persist_result=False)
-@fail_with_reason
+@release_flow("demote", "demote", "to")
 async def demote(
     job: JobName,
     to: Version = "",
@@ -79,22 +78,14 @@ async def demote(
 
     proposal = Proposal(version=to or None, note=note, by=by)
     work = functools.partial(_demote, spec, proposal, with_predictions=with_predictions)
-
-    try:
-        done = await within_time(timeout_minutes * 60, work)
-    except TimeoutError:
-        raise ReleaseError(
-            f"The demotion was stopped after {timeout_minutes:,} minutes, its time limit. What "
-            "was done by then stays.",
-            spec.given_as,
-            next_step="check the registry and the store; then run it again: it goes on",
-        ) from None
+    done = await within_minutes(timeout_minutes, "demotion", spec, work)
 
     return await _tell(spec, done)
 
 
 def _demote(spec: ScoringJob, proposal: Proposal, *, with_predictions: bool) -> _Demotion:
     cache = default_cache()
+
     result = take_back(spec, proposal, cache)
     if not with_predictions:
         return _Demotion(result)
@@ -110,7 +101,7 @@ async def _tell(spec: ScoringJob, done: _Demotion) -> State[Any]:
     if release is None:
         return Completed(message="Nothing was changed: the version is live already.")
 
-    message = f"{_message(release, done)} {describe_left(spec, done.left)}".rstrip()
+    message = f"{_message(spec, release, done)} {describe_left(spec, done.left)}".rstrip()
     rows = [_row(manifest) for manifest in done.manifests]
     rows += [(item.value, f"left as it is, since {item.reason}") for item in done.left]
     await show_page(spec, page_of_release(release), message, rows)
@@ -119,7 +110,7 @@ async def _tell(spec: ScoringJob, done: _Demotion) -> State[Any]:
     return final_state(message=message)
 
 
-def _message(release: Release, done: _Demotion) -> str:
+def _message(spec: ScoringJob, release: Release, done: _Demotion) -> str:
     version = release.entry.after.version
     message = f"Version {version} is live again."
     if done.result.was_live:
@@ -128,6 +119,9 @@ def _message(release: Release, done: _Demotion) -> str:
     if done.manifests or done.left:
         n_done = counted(len(done.manifests) - len(done.failed), "partition")
         message += f" {n_done} put back, {len(done.failed)} failed, {len(done.left)} left."
+
+    if done.result.overtaken is not None:
+        message += f" {describe_overtaken(spec, done.result.overtaken)}"
 
     return message
 

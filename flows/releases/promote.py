@@ -1,19 +1,20 @@
 """The flow that makes a model version live, and shows on what grounds."""
 
+import asyncio
 import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from prefect import flow
+from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from nightscore.engine.pool import Pool
 from nightscore.errors import ScoringError
-from nightscore.flows.outcome import fail_with_reason
 from nightscore.flows.parameters import DEFAULT_TIMEOUT_MINUTES, JobName, Minutes, read_job
 from nightscore.flows.pools import local_pool, run_within
-from nightscore.flows.releases.common import Note, Version, requested_by, run_name, show_page
+from nightscore.flows.proposal_event import decision_form, emit_proposal_event
+from nightscore.flows.releases.common import Note, Version, release_flow, requested_by, show_page
 from nightscore.flows.ui.log import forward_engine_log
 from nightscore.flows.ui.release_page import live_message, page_of_appraisal, page_of_release
 from nightscore.ledger.release_log import Release
@@ -29,12 +30,7 @@ from nightscore.schemas.text import counted
 T = TypeVar("T")
 
 
-def _run_name() -> str:
-    return run_name("promote")
-
-
-@flow(name="promote", flow_run_name=_run_name, persist_result=False)
-@fail_with_reason
+@release_flow("promote", "promote")
 async def promote(
     job: JobName,
     version: Version = "",
@@ -133,12 +129,21 @@ async def _make_live(spec: ScoringJob, proposal: Proposal, seconds: float) -> St
 
 
 async def _tell_of_proposal(spec: ScoringJob, proposal: ReleaseEntry) -> State[Any]:
-    """Show by what somebody else decides, and where. Lists show the beginning of a message."""
+    """Show by what somebody else decides, and where; and alert them.
+
+    Lists show the beginning of a message.
+    """
     message = (
         f"Version {proposal.after.version} waits for a decision of somebody else: in Prefect by "
-        f"the form `decide-release/{spec.name}-decide`. {describe_proposal(spec, proposal)}"
+        f"the form `{decision_form(spec)}`. {describe_proposal(spec, proposal)}"
     )
     await show_page(spec, page_of_release(Release(proposal)), message)
+
+    try:
+        await asyncio.to_thread(emit_proposal_event, spec, proposal)
+    except ScoringError as error:
+        get_run_logger().warning("nobody was alerted that it waits: %s", error)
+
     return Completed(message=message)
 
 

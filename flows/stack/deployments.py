@@ -33,9 +33,9 @@ QUEUES = ("nightly", "backfill")
 """The first has priority."""
 DEMO_DEPLOYMENTS = (
     *("nightly", "backfill", "score-partition", "evaluate"),
-    *("promote", "demote", "new-version"),
+    *("promote", "demote", "decide-release", "new-version"),
 )
-"""Their flows."""
+"""Their flows. The stack's own job has no `decide-release`; `prefect deploy` may have made one."""
 
 
 def deploy_jobs(settings: Settings, environment: dict[str, str]) -> None:
@@ -95,7 +95,7 @@ def _remove_demo(settings: Settings) -> None:
     Nobody adds days to the demo's data now, so that its nightly run would fail.
     """
     for flow in DEMO_DEPLOYMENTS:
-        name = f"{JOB_NAME}-{flow.removeprefix('score-')}"
+        name = f"{JOB_NAME}-{flow.removeprefix('score-').removesuffix('-release')}"
         path = f"/deployments/name/{urllib.parse.quote(f'{flow}/{name}')}"
         deployment = _find(settings.api_url, path)
         if deployment and deployment["parameters"].get("job") == str(settings.job_file):

@@ -17,6 +17,7 @@ def result_document(result: ReleaseResult) -> dict[str, Any]:
         "is_new": result.is_new,
         "was_live": result.was_live,
         "proposal": None if result.proposal is None else proposal_document(result.proposal),
+        "overtaken": None if result.overtaken is None else proposal_document(result.overtaken),
         "jobs": list(result.affected.names),
         "unreadable_jobs": list(result.affected.unreadable),
     }

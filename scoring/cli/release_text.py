@@ -16,7 +16,7 @@ from nightscore.monitoring.performance.estimates.wording import (
 )
 from nightscore.operations.releases.appraisal import CANARY_CHECK, Appraisal
 from nightscore.operations.releases.promote import ReleaseResult
-from nightscore.operations.releases.proposals import describe_proposal
+from nightscore.operations.releases.proposals import describe_overtaken, describe_proposal
 from nightscore.operations.releases.queries import ReleaseList
 from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.job import ScoringJob
@@ -77,6 +77,9 @@ def print_result(job: ScoringJob, result: ReleaseResult) -> None:
     if result.affected.unreadable:
         names = ", ".join(result.affected.unreadable)
         out.print(f"Job files that cannot be read, and may be moved too: {names}")
+
+    if result.overtaken is not None:
+        out.print(describe_overtaken(job, result.overtaken))
 
     if release.entry.kind == "promoted":
         out.print(f"`{job.command('demote')}` takes it back.")

@@ -31,7 +31,14 @@ from nightscore.storage.store import Store
 
 FOLDER = "releases"
 """Below the state folder, unless the job names another place."""
+FORGOTTEN_DAYS = 3
+"""After which it is said how long a proposal has waited: over a weekend it need not be."""
 _ENTRY = re.compile(r"(\d{8})\.json")
+
+
+def waiting_days(proposal: ReleaseEntry, now: datetime) -> int:
+    """For how many whole days a proposal has waited."""
+    return max(0, (now - (proposal.proposed_at or proposal.at)).days)
 
 
 @dataclass(frozen=True, slots=True)

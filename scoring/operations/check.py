@@ -4,6 +4,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 
 from nightscore.engine.model_facts import learn_facts
 from nightscore.engine.planning.environment import version_warnings
@@ -26,7 +27,9 @@ from nightscore.inputs.partitions import find_partition, list_partitions
 from nightscore.inputs.prediction_columns import choose_predictions
 from nightscore.inputs.values import check_value, respelled
 from nightscore.ledger.history import PartitionHistory
+from nightscore.ledger.release_log import FORGOTTEN_DAYS, ReleaseLog, waiting_days
 from nightscore.ledger.workspace import Workspace
+from nightscore.models.aliases import alias_of_job
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
 from nightscore.models.registries.uris import redacted, registry_uri
@@ -157,6 +160,30 @@ class _JobChecks:
         look("table", self._compare_table)
         if self._job.release is not None and self._job.release.challenger:
             look("challengers", self._look_at_challengers)
+        if self._job.release is not None and self._job.release.approval == "required":
+            look("release", self._look_for_proposal)
+
+    def _look_for_proposal(self) -> Finding[None]:
+        """A version that waits for approval. If it has for long, nobody may know of it."""
+        alias = alias_of_job(self._job)
+        if alias is None:
+            return Finding(None, "the model is no alias: no release needs approval")
+
+        log = ReleaseLog(self._job, alias.model, alias.alias)
+        proposal = log.proposal(log.read())
+
+        if proposal is None:
+            return Finding(None, "no version waits for approval")
+
+        version, n_days = proposal.after.version, waiting_days(proposal, datetime.now(UTC))
+        text = f"version {version} waits for approval"
+        decide = self._job.command("approve", "--release", version)
+        warning = (
+            f"{text} for {n_days:,} days: somebody else than {proposal.by} approves it with "
+            f"`{decide}`, or drops it with `reject`"
+        )
+
+        return Finding(None, text, [warning] if n_days >= FORGOTTEN_DAYS else [])
 
     def _look_at_challengers(self) -> Finding[None]:
         """What keeps a challenger from scoring keeps no run from publishing: it is a warning."""

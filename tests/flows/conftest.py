@@ -12,12 +12,25 @@ from pathlib import Path
 import psutil
 import pytest
 
+from nightscore.engine.backends.local import WorkerPool
 from nightscore.flows.demo.sample import Sample
 from nightscore.flows.prefect_server import PrefectServer, prefect_server
 from nightscore.flows.stack.settings import Settings, free_ports
 from nightscore.flows.stack.state import State
+from tests.support.lake import Lake
+from tests.support.lent_pool import lender
+from tests.support.models import KnownModel
 from tests.support.prefect_database import make_database, place_database
+from tests.support.releases import write_aliased_job
 from tests.support.shared import made_once
+
+WEBHOOK_SECRET = "a secret of more than sixteen characters"
+WEBHOOKS = {
+    "NIGHTSCORE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
+    "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+}
+"""Of the pages and of MLflow, which would deliver to public addresses over HTTPS alone."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,7 @@ class Stack:
         return subprocess.run(
             [sys.executable, "-m", "nightscore.cli", command, *options],
             cwd=self.settings.root,
-            env=environment,
+            env=environment | WEBHOOKS,
             capture_output=True,
             text=True,
             timeout=200,
@@ -110,6 +123,39 @@ def server(
             server = stack.enter_context(prefect_server(home))
         server.wait()
         yield server
+
+
+@pytest.fixture(scope="module")
+def flows_use_server(server: PrefectServer) -> Iterator[None]:
+    """Flows of this process run on the server, without heartbeats; nothing is left to send."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        temporary_settings,
+    )
+
+    settings = {PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with temporary_settings(settings):
+        yield
+        for worker in (APILogWorker, EventsWorker):
+            worker.drain_all()
+
+
+@pytest.fixture
+def aliased_job(
+    lake: Lake,
+    models: dict[str, KnownModel],
+    pool: WorkerPool,
+    registry_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """The file of a job with a champion of its own; its flows use the session's workers."""
+    monkeypatch.setattr("nightscore.flows.pools.open_pool", lender(pool))
+    monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
+    return write_aliased_job(lake, registry_root, tmp_path, is_pinned=True)
 
 
 @pytest.fixture(scope="session")

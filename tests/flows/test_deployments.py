@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+import nightscore.deploy
 from nightscore.cli.app import build_app
 from nightscore.errors import DeploymentError, InvalidJobError
 from nightscore.flows.deployments.automations import blocks_of, read_automations
@@ -19,9 +20,9 @@ from nightscore.flows.deployments.changes import Change, FieldChange, difference
 from nightscore.flows.deployments.deploy import deploy, online_workers
 from nightscore.flows.deployments.job_checks import check_jobs
 from nightscore.flows.deployments.jobs import JobToDeploy, check_labels, read_jobs
-from nightscore.flows.deployments.prefect_api import prefect_api
 from nightscore.flows.deployments.schedules import check_schedule
-from nightscore.flows.deployments.wanted import Nights
+from nightscore.flows.deployments.wanted import Nights, deployments_of
+from nightscore.flows.prefect_api import prefect_api
 from nightscore.flows.prefect_server import PrefectServer
 from nightscore.flows.stack.http_calls import request
 from nightscore.flows.tag import TAG
@@ -463,3 +464,27 @@ def test_prefect_deploy_makes_the_same_of_the_file_of_a_project(
     for kind, flow in kinds.items():
         assert differences(before[kind], on_server(kind, flow)) == [], kind
     assert "Nothing changed." in deploy_job()
+
+
+def test_the_shipped_file_for_prefect_deploy_has_every_kind_of_deployment() -> None:
+    job = replace(
+        JOB,
+        name="flight_delay",
+        has_labels=True,
+        has_alias=True,
+        follows_alias=True,
+        wants_approval=True,
+    )
+    wanted = {one.name: one.fields for one in deployments_of(job, NIGHTS, "local")}
+    file = yaml.safe_load((nightscore.deploy.FOLDER / "prefect.yaml").read_text())
+    shipped = {one["name"]: one for one in file["deployments"]}
+
+    assert {*shipped} == {*wanted}
+    for name, fields in wanted.items():
+        one = shipped[name]
+        for key in ("description", "tags", "entrypoint", "enforce_parameter_schema"):
+            assert one[key] == fields[key], (name, key)
+        assert one["work_pool"]["work_queue_name"] == fields["work_queue_name"], name
+        limit = {"limit": 1, "collision_strategy": "ENQUEUE"}
+        is_single = fields.get("concurrency_limit") == 1
+        assert one.get("concurrency_limit") == (limit if is_single else None), name

@@ -8,7 +8,6 @@ import re
 import threading
 import time
 import warnings
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -55,13 +54,6 @@ with warnings.catch_warnings():
         LogFilter,
         LogFilterFlowRunId,
     )
-    from prefect.events.worker import EventsWorker
-    from prefect.logging.handlers import APILogWorker
-    from prefect.settings import (
-        PREFECT_API_URL,
-        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-        temporary_settings,
-    )
     from prefect.states import Completed
 
     from nightscore.flows.backfill import backfill
@@ -72,22 +64,16 @@ with warnings.catch_warnings():
     from nightscore.flows.parameters import Mode, Order
     from nightscore.flows.partition import score_partition, score_partitions
     from nightscore.flows.pools import run_within, within_time
-    from nightscore.flows.prefect_server import PrefectServer
     from nightscore.flows.ui.artifacts import artifact_key
     from nightscore.flows.ui.backfill_page import backfill_markdown, resume_command
     from nightscore.flows.ui.progress import BackfillProgress, RunProgress, progress_artifact
     from nightscore.flows.ui.run_page import run_markdown
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def flows_use_server(server: PrefectServer) -> Iterator[None]:
-    settings = {PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-    with temporary_settings(settings):
-        yield
-        for worker in (APILogWorker, EventsWorker):
-            worker.drain_all()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("flows_use_server"),
+]
 
 
 @pytest.fixture

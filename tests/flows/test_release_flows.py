@@ -1,84 +1,43 @@
 """The flows of releases in this process, on a real Prefect server."""
 
-import asyncio
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nightscore.engine.backends.local import WorkerPool
 from nightscore.inputs.jobfile import load_job
 from nightscore.operations.releases.queries import read_releases
 from nightscore.schemas.comparison import ComparisonRecord
 from nightscore.schemas.release_entry import ChangeRecord, EvidenceRecord, ModelDiffRecord
 from tests.support.lake import Lake
-from tests.support.lent_pool import lender
-from tests.support.models import KnownModel
-from tests.support.releases import DAYS, write_aliased_job
+from tests.support.releases import DAYS
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-    from prefect.events.worker import EventsWorker
-    from prefect.logging.handlers import APILogWorker
-    from prefect.settings import (
-        PREFECT_API_URL,
-        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-        temporary_settings,
-    )
-
-    from nightscore.flows.prefect_server import PrefectServer
+    from nightscore.flows.prefect_api import PrefectApi
     from nightscore.flows.releases.decide import decide
     from nightscore.flows.releases.demote import demote
     from nightscore.flows.releases.promote import promote
     from nightscore.flows.ui.markdown import prose
     from nightscore.flows.ui.release_page import ReleasePage, release_markdown
     from nightscore.monitoring.decisions.wording import describe_standing
+    from tests.support.flow_runs import finish, newest_artifact
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def flows_use_server(server: PrefectServer) -> Iterator[None]:
-    settings = {PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-    with temporary_settings(settings):
-        yield
-        for worker in (APILogWorker, EventsWorker):
-            worker.drain_all()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("flows_use_server"),
+]
 
 
 @pytest.fixture
-def job_file(
-    lake: Lake,
-    models: dict[str, KnownModel],
-    pool: WorkerPool,
-    registry_root: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> str:
-    monkeypatch.setattr("nightscore.flows.pools.open_pool", lender(pool))
-    monkeypatch.setenv("NIGHTSCORE_CACHE", str(lake.cache.root))
-    return str(write_aliased_job(lake, registry_root, tmp_path, is_pinned=True))
-
-
-def finish(flow: Any, *args: Any, **named: Any) -> Any:
-    async def ended() -> Any:
-        return await flow(*args, **named, return_state=True)
-
-    return asyncio.run(ended())
+def job_file(aliased_job: Path) -> str:
+    return str(aliased_job)
 
 
 def newest_page() -> Any:
-    async def read() -> Any:
-        key = ArtifactFilter(key=ArtifactFilterKey(any_=["test-release"]))
-        async with get_client() as client:
-            stored = await client.read_artifacts(artifact_filter=key)
-        return max(stored, key=lambda artifact: artifact.created)
-
-    return asyncio.run(read())
+    return newest_artifact("test-release")
 
 
 def told(job_file: str) -> list[tuple[str, str, str]]:
@@ -156,7 +115,17 @@ def test_who_asked_is_named_where_prefect_knows_users(
     assert told(job_file) == [("promoted", "2", f"anna, flow run {run_id}")]
 
 
-def test_a_version_is_proposed_and_decided_on_from_forms(job_file: str) -> None:
+def test_a_version_is_proposed_and_decided_on_from_forms(
+    job_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Any] = []
+    real = PrefectApi.send
+
+    def send(api: PrefectApi, method: str, path: str, body: Any) -> Any:
+        sent.extend(body if path == "/events" else [])
+        return real(api, method, path, body)
+
+    monkeypatch.setattr(PrefectApi, "send", send)
     path = Path(job_file)
     path.write_text(path.read_text().replace("release: null", "release: {approval: required}"))
     state = finish(promote, job_file, without_labels=True)
@@ -167,6 +136,9 @@ def test_a_version_is_proposed_and_decided_on_from_forms(job_file: str) -> None:
     page = newest_page()
     assert "version 1 → version 2" in page.data
     assert "### What a run of it needs" in page.data, "the evidence is beside"
+    (document,) = sent
+    assert document["event"] == "nightscore.release.proposed"
+    assert document["payload"]["form"] == "decide-release/test-decide"
 
     state = finish(decide, job_file, "reject", "2", note="not before the holidays")
     assert state.message == "Version 2 is rejected: nothing has moved."

@@ -15,13 +15,25 @@ from zoneinfo import ZoneInfo
 
 import psutil
 import pytest
+import yaml
 
 from nightscore.flows.demo.calendar import today_at
 from nightscore.flows.demo.sample import Sample
 from nightscore.flows.nightly import logical_date
 from nightscore.flows.stack.http_calls import request
 from nightscore.flows.stack.settings import Settings
-from tests.flows.conftest import Stack, a_stack, assert_nothing_is_left, copy_of
+from nightscore.inputs.jobfile import load_job
+from nightscore.ledger.timeline import latest_publications, recorded_values
+from nightscore.ledger.workspace import Workspace
+from nightscore.operations.webhooks.route import PATH
+from nightscore.schemas.manifest import Manifest
+from tests.flows.conftest import (
+    WEBHOOK_SECRET,
+    Stack,
+    a_stack,
+    assert_nothing_is_left,
+    copy_of,
+)
 from tests.flows.test_end_to_end import wait_for
 from tests.support.browser import needs_browser, open_browser
 
@@ -55,11 +67,7 @@ def test_up_means_that_all_is_healthy(stack: Stack) -> None:
     for url in (stack.settings.prefect_url, stack.settings.mlflow_url):
         with urllib.request.urlopen(url, timeout=20) as page:
             assert page.status == 200
-    deployments = {
-        deployment["name"]
-        for deployment in request(stack.settings.api_url, "POST", "/deployments/filter", {})
-    }
-    assert deployments == {
+    assert {deployment["name"] for deployment in deployments(stack)} == {
         "flight_delay-nightly",
         "flight_delay-backfill",
         "flight_delay-partition",
@@ -145,6 +153,77 @@ def test_the_command_finds_the_job_by_its_name(stack: Stack) -> None:
         stack, "backfill", "flight_delay", "--from", "2013-02-01", "--to", "2013-02-03", "--dry-run"
     )
     assert "3 of 3 partitions to score" in printed
+
+
+@pytest.fixture
+def trial(stack: Stack) -> Iterator[Path]:
+    """The file of a job that tries `flight_delay@trial`, and its deployments."""
+    raw = yaml.safe_load(stack.settings.job_file.read_text())
+    output = {"uri": str(Path(stack.settings.root) / "predictions_of_trial")}
+    release = {"challenger": "models:/flight_delay@trial"}
+    path = stack.settings.jobs / "trial.yaml"
+    path.write_text(yaml.safe_dump(raw | {"name": "trial", "output": output, "release": release}))
+    nightscore(stack, "deploy", "trial", "--no-check")
+    yield path
+    path.unlink()
+    for deployment in deployments(stack):
+        if deployment["name"].startswith("trial-"):
+            request(stack.settings.api_url, "DELETE", f"/deployments/{deployment['id']}")
+
+
+def deployments(stack: Stack) -> list[dict[str, Any]]:
+    return list(request(stack.settings.api_url, "POST", "/deployments/filter", {}))
+
+
+def registry(stack: Stack, method: str, path: str, body: Any = None) -> Any:
+    """What MLflow answers, which is called as by somebody who has no Python."""
+    return request(f"{stack.settings.mlflow_url}/api/2.0/mlflow", method, path, body)
+
+
+def add_version(stack: Stack) -> str:
+    """Another version of the demo's model, the same but for its number."""
+    first = registry(stack, "GET", "/model-versions/get?name=flight_delay&version=1")
+    same = {name: first["model_version"][name] for name in ("name", "source", "tags")}
+    same["model_id"] = same["source"].rpartition("/")[2]
+    created = registry(stack, "POST", "/model-versions/create", same)
+    return str(created["model_version"]["version"])
+
+
+def test_an_alias_that_moves_in_mlflow_is_checked_and_scored_at_once(
+    stack: Stack, trial: Path
+) -> None:
+    """MLflow, webhook, pages, event, automation, worker, flow, shadow run: all of them real."""
+    version = add_version(stack)
+    webhook = {
+        "name": "nightscore",
+        "url": f"{stack.settings.pages_url}{PATH}",
+        "events": [{"entity": "MODEL_VERSION_ALIAS", "action": "CREATED"}],
+        "secret": WEBHOOK_SECRET,
+    }
+    registry(stack, "POST", "/webhooks", webhook)
+    alias = {"name": "flight_delay", "alias": "trial", "version": version}
+    registry(stack, "POST", "/registered-models/alias", alias)
+
+    def ended_run() -> Any:
+        named = {"deployments": {"name": {"any_": ["trial-new-version"]}}}
+        runs = request(stack.settings.api_url, "POST", "/flow_runs/filter", named)
+        return next((run for run in runs if run["state_type"] in FINAL), None)
+
+    run = wait_for(ended_run, "the version to be looked at")
+    assert run["state"]["type"] == "COMPLETED", run["state"]
+    assert run["name"] == f"trial · flight_delay@trial version {version}"
+    assert run["state"]["message"].endswith("by the job's model and by the challenger.")
+
+    (champions,), (challengers,) = newest(trial), newest(Path(f"{trial}@trial"))
+    assert champions.challengers[0].status == "published"
+    assert (champions.model.version, challengers.model.version) == ("1", version)
+    assert challengers.champion_run_id == champions.run_id
+    assert challengers.counts.rows_scored == champions.counts.rows_scored > 0
+
+
+def newest(job: Path) -> list[Manifest]:
+    workspace = Workspace(load_job(str(job)))
+    return list(latest_publications(workspace, recorded_values(workspace)))
 
 
 def test_down_when_nothing_is_up(tmp_path: Path) -> None:

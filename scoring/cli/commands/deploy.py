@@ -27,9 +27,9 @@ def deploy(
     from nightscore.flows.deployments.deploy import online_workers
     from nightscore.flows.deployments.job_checks import check_jobs
     from nightscore.flows.deployments.jobs import check_labels, read_jobs
-    from nightscore.flows.deployments.prefect_api import prefect_api, server_url
     from nightscore.flows.deployments.schedules import check_schedule
     from nightscore.flows.deployments.wanted import Nights
+    from nightscore.flows.prefect_api import prefect_api, server_url
 
     nights = Nights(**options)
     check_schedule(nights.cron, nights.timezone, nights.evaluate_cron)

@@ -1,8 +1,9 @@
 """`nightscore promote`, `nightscore demote` and `nightscore releases`."""
 
+import importlib.util
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from nightscore.cli.resolve import load, log_to, model_cache
 from nightscore.cli.show import counted, err, out, print_json, print_table
 from nightscore.cli.summary import print_failures
 from nightscore.engine.worker_backend_catalog import open_pool
-from nightscore.errors import ReleaseError
+from nightscore.errors import ReleaseError, ScoringError
 from nightscore.ledger.canary_log import canary_at
 from nightscore.ledger.release_log import Release
 from nightscore.models.cache import ModelCache
@@ -47,6 +48,7 @@ from nightscore.operations.standing import standings
 from nightscore.process import user_and_host
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.release_entry import ReleaseEntry
 
 COLUMNS = ("entry", "when (UTC)", "what", "version", "by", "state", "note")
 
@@ -81,6 +83,9 @@ def promote(
         print_json(result_document(result))
     else:
         print_result(spec, result)
+
+    if result.proposal is not None:
+        _alert(spec, result.proposal)
 
 
 def demote(
@@ -157,10 +162,23 @@ def _read(spec: ScoringJob) -> ReleaseList:
     return found
 
 
+def _alert(spec: ScoringJob, proposal: ReleaseEntry) -> None:
+    """Alert those who may decide, where Prefect is. If that fails, the proposal stands."""
+    if importlib.util.find_spec("prefect") is None:
+        return
+
+    from nightscore.flows.proposal_event import emit_proposal_event
+
+    try:
+        emit_proposal_event(spec, proposal)
+    except ScoringError as error:
+        err.print(f"Nobody was alerted that it waits. {error}")
+
+
 def _print_log(found: ReleaseList) -> None:
     title = f"Releases of {found.target.alias}"
     if found.proposal is not None:
-        out.print(describe_proposal(found.target.job, found.proposal))
+        out.print(describe_proposal(found.target.job, found.proposal, datetime.now(UTC)))
 
     if not found.releases:
         out.print(f"{title}: none is logged in {found.target.log.place}")

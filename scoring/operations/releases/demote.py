@@ -32,7 +32,8 @@ def demote(job: ScoringJob, proposal: Proposal, cache: ModelCache) -> ReleaseRes
     """Have the alias mean the version before, by the release log, or the one that is named.
 
     If an earlier demotion has died, it is completed instead. The same command again does not lead
-    further back: that takes a version by name.
+    further back: that takes a version by name. A demotion waits for nobody: a proposal that waits
+    for a decision is void afterwards, and has to be made again.
 
     Args:
         job: Whose model is an alias.
@@ -58,17 +59,23 @@ def demote(job: ScoringJob, proposal: Proposal, cache: ModelCache) -> ReleaseRes
         raise missing_alias(target)
 
     newest = newest_effective(releases)
+
     if _is_demoted(newest, proposal, live):
         affected = find_affected(target)
         return ReleaseResult(release=newest, affected=affected, is_new=False, was_live=True)
 
     version = proposal.version or version_before(releases)
+
     if version is None:
         raise _nothing_before(target, live)
     check_was_live(target, releases, live, version)
 
+    waiting = target.log.proposal(releases)
     done = _take_back(target, releases, proposal, (live, version), cache)
-    return ReleaseResult(release=done, affected=find_affected(target), is_new=True)
+
+    # It has the number of the proposal, which nobody can approve any more.
+    affected = find_affected(target)
+    return ReleaseResult(release=done, affected=affected, is_new=True, overtaken=waiting)
 
 
 def _take_back(

@@ -31,6 +31,8 @@ class ReleaseResult:
     """There was nothing to do."""
     proposal: ReleaseEntry | None = None
     """The version is only proposed, and waits for approval. None: it is not."""
+    overtaken: ReleaseEntry | None = None
+    """A proposal that waited, and is void since the alias has moved. None: there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

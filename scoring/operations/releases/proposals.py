@@ -1,9 +1,10 @@
 """Versions that are proposed and wait until somebody else approves or rejects them."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from nightscore.errors import ConflictError, ReleaseError
-from nightscore.ledger.release_log import Release
+from nightscore.ledger.release_log import FORGOTTEN_DAYS, Release, waiting_days
 from nightscore.monitoring.decisions.wording import describe_standing
 from nightscore.operations.releases.target import ReleaseTarget
 from nightscore.operations.standing import find_comparison
@@ -22,14 +23,33 @@ def decision_command(job: ScoringJob, verb: str, proposal: ReleaseEntry) -> str:
     return job.command(verb, "--release", proposal.after.version)
 
 
-def describe_proposal(job: ScoringJob, proposal: ReleaseEntry) -> str:
-    """What waits for whom, in a sentence."""
+def describe_proposal(job: ScoringJob, proposal: ReleaseEntry, now: datetime | None = None) -> str:
+    """What waits for whom, in a sentence; and for how long, if nobody seems to look at it.
+
+    Args:
+        job: Whose model.
+        proposal: That waits.
+        now: In UTC. None: how long it has waited is not said.
+    """
+    n_days = 0 if now is None else waiting_days(proposal, now)
+    waited = f" It has waited for {n_days:,} days." if n_days >= FORGOTTEN_DAYS else ""
+
     approve = decision_command(job, "approve", proposal)
     reject = decision_command(job, "reject", proposal)
+
     return (
         f"Version {proposal.after.version} is proposed by {proposal.by} at "
         f"{proposal.at:%Y-%m-%d %H:%M} UTC. Somebody else makes it live with `{approve}`, or drops "
-        f"it with `{reject}`."
+        f"it with `{reject}`.{waited}"
+    )
+
+
+def describe_overtaken(job: ScoringJob, proposal: ReleaseEntry) -> str:
+    """That a proposal is void, since another version is live than when it was made."""
+    version = proposal.after.version
+    return (
+        f"The proposal of version {version} by {proposal.by} is void now, since another version is "
+        f"live. `{job.command('promote', '--to', version)}` proposes it again."
     )
 
 

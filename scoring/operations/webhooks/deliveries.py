@@ -1,5 +1,8 @@
 """Which deliveries have been received, so that each takes effect once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from starlette.exceptions import HTTPException
 
 from nightscore.operations.webhooks.signature import MAX_AGE_S
@@ -8,6 +11,11 @@ KEPT_S = 2 * MAX_AGE_S
 """A timestamp may be this old or this new: after that time, the delivery is refused as too old."""
 MAX_KEPT = 10_000
 """About 1 MB. Only who knows the secret can add one."""
+
+
+RETRY_S = 5
+"""After which MLflow may ask again for one that is under way. MLflow heeds it; it waits no longer
+than it must, since it tries only three times."""
 
 
 class Deliveries:
@@ -20,27 +28,42 @@ class Deliveries:
             max_kept: Most ids that are kept.
         """
         self._received_at: dict[str, float] = {}
+        self._under_way: set[str] = set()
         self._max_kept = max_kept
 
-    def is_new(self, delivery: str, now_s: float) -> bool:
-        """Whether it is received for the first time; it is noted.
+    @contextmanager
+    def received(self, delivery: str, now_s: float) -> Iterator[bool]:
+        """Whether a delivery is received for the first time; it is noted for the block.
+
+        If the block fails, it has had no effect: MLflow may send it again.
 
         Raises:
-            HTTPException: There are too many to know. None is forgotten early: it could come again.
+            HTTPException: The same is under way, and nobody knows yet whether it is going to fail.
+                Or there are too many to know: none is forgotten early, since it could come again.
         """
         self._forget_old(now_s)
 
+        if delivery in self._under_way:
+            headers = {"Retry-After": str(RETRY_S)}
+            raise HTTPException(503, "This delivery is under way. Send it again later.", headers)
+
         if delivery in self._received_at:
-            return False
+            yield False
+            return
+
         if len(self._received_at) >= self._max_kept:
             raise HTTPException(503, "There were too many deliveries in the last minutes.")
 
         self._received_at[delivery] = now_s
-        return True
+        self._under_way.add(delivery)
 
-    def take_back(self, delivery: str) -> None:
-        """It has had no effect: MLflow may send it again."""
-        self._received_at.pop(delivery, None)
+        try:
+            yield True
+        except BaseException:
+            self._received_at.pop(delivery, None)
+            raise
+        finally:
+            self._under_way.discard(delivery)
 
     def _forget_old(self, now_s: float) -> None:
         # In the order in which they were received, which is that of a dict.

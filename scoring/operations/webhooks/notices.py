@@ -66,8 +66,10 @@ def find_notices(event: RegistryEvent, folders: Sequence[Path]) -> list[Notice]:
     same name gets a notice, too; whoever acts on one asks the job's own registry first.
     """
     notices = []
+
     for source, job in _known_jobs(folders):
         role = role_of(job, event.model, event.alias)
+
         if role is not None:
             notices.append(_notice(event, job, source, role))
 
@@ -87,6 +89,7 @@ def role_of(job: ScoringJob, model: str, alias: str) -> Role | None:
 
     if job.model == uri:
         return "champion"
+
     if uri in challengers:
         return "challenger"
 

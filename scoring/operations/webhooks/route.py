@@ -29,6 +29,8 @@ MAX_SECONDS = 10.0
 MAX_SENDERS = 16
 """Bodies that arrive at once, so at most 1 MB of memory."""
 OFF = "Webhooks are off. Set NIGHTSCORE_WEBHOOK_SECRET where `nightscore pages` starts."
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""All, so that the pages do not take the route for the name of a job. Only POST is accepted."""
 React = Callable[[Sequence[Notice]], None]
 """Tells of what has happened. If it fails, MLflow is asked to deliver again."""
 
@@ -57,32 +59,31 @@ class WebhookRoute:
     @property
     def route(self) -> Route:
         """The route, for the application."""
-        return Route(PATH, self.receive, methods=["POST"])
+        return Route(PATH, self.receive, methods=METHODS)
 
     async def receive(self, request: Request) -> PlainTextResponse:
         """The answer to a delivery. It repeats nothing of it."""
         try:
             return PlainTextResponse(await self._receive(request))
         except HTTPException as refused:
-            headers = {"Connection": "close"}  # what is left of the body is not read
+            # What is left of the body is not read.
+            headers = {"Connection": "close", **(refused.headers or {})}
             return PlainTextResponse(refused.detail, refused.status_code, headers)
 
     async def _receive(self, request: Request) -> str:
         if not self._secret:
             raise HTTPException(404, OFF)
+        if request.method != "POST":
+            raise HTTPException(405, "Only MLflow's webhooks arrive here.", {"Allow": "POST"})
 
         headers = SignedHeaders.read(request.headers, self._clock())
         body = await self._read_body(request)
         headers.check(body, self._secret)
 
-        if not self._deliveries.is_new(headers.delivery, self._clock()):
-            return "This delivery was received before.\n"
-
-        try:
+        with self._deliveries.received(headers.delivery, self._clock()) as is_new:
+            if not is_new:
+                return "This delivery was received before.\n"
             return await self._act(body, headers.delivery)
-        except HTTPException:
-            self._deliveries.take_back(headers.delivery)
-            raise
 
     async def _read_body(self, request: Request) -> bytes:
         """The body, if it is small and arrives soon.

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from nightscore.errors import (
     ScoringError,
 )
 from nightscore.operations.releases.completion import abandon
+from nightscore.operations.releases.proposals import describe_overtaken, describe_proposal
 from nightscore.operations.releases.queries import describe, read_releases
 from nightscore.operations.releases.target import find_target
 from tests.operations.releases.conftest import Lab
@@ -178,3 +180,40 @@ def test_refused_versions_are_not_proposed(lab: Lab) -> None:
     assert read_releases(lab.job).proposal is None
     with pytest.raises(ScoringError):
         lab.approve("2")
+
+
+def test_a_demotion_makes_a_proposal_void_and_says_so(lab: Lab) -> None:
+    lab.promote("2")
+    lab.approve("2")
+    proposal = lab.promote("3").proposal
+    assert proposal is not None
+
+    done = lab.demote()
+    assert (lab.live, done.overtaken) == ("1", proposal)
+    assert describe_overtaken(lab.job, proposal) == (
+        "The proposal of version 3 by anna@host is void now, since another version is live. "
+        "`nightscore promote test --to 3` proposes it again."
+    )
+    assert read_releases(lab.job).proposal is None
+    with pytest.raises(ConflictError, match="does not wait for a decision"):
+        lab.approve("3")
+    assert lab.promote("3").is_new
+
+
+def test_a_demotion_that_changes_nothing_leaves_a_proposal_waiting(lab: Lab) -> None:
+    lab.promote("2")
+    lab.approve("2")
+    lab.demote()
+    proposal = lab.promote("3").proposal
+
+    again = lab.demote()
+    assert (again.was_live, again.overtaken) == (True, None)
+    assert read_releases(lab.job).proposal == proposal
+
+
+def test_a_proposal_that_nobody_looks_at_says_for_how_long_it_has_waited(lab: Lab) -> None:
+    proposal = lab.promote("2").proposal
+    assert proposal is not None
+    for days, words in ((2.9, "--release 2`."), (3.1, "--release 2`. It has waited for 3 days.")):
+        told = describe_proposal(lab.job, proposal, proposal.at + timedelta(days=days))
+        assert told.endswith(f"`nightscore reject test {words}")

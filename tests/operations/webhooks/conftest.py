@@ -5,12 +5,13 @@ import hashlib
 import hmac
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import uvicorn
@@ -58,6 +59,29 @@ class Receiver:
             return answer.status, answer.read().decode()
         finally:
             connection.close()
+
+
+def request_of(body: bytes, *lines: str, method: str = "POST", length: str = "") -> bytes:
+    """A signed request as it goes over the wire, with more lines in its head."""
+    named = [f"{name}: {value}" for name, value in signed(body).items()]
+    sized = [f"Content-Length: {length or len(body)}"] if length != "none" else []
+    head = [f"{method} {PATH} HTTP/1.1", "Host: here", *sized, *named, *lines, "", ""]
+    return "\r\n".join(head).encode("latin-1") + body
+
+
+def raw_answer(receiver: Receiver, request: bytes) -> str:
+    """What is answered to bytes, until the server closes or has answered."""
+    with socket.create_connection(("127.0.0.1", receiver.port), 30) as sender:
+        sender.sendall(request)
+        with sender.makefile("rb") as answer:
+            return b"".join(_head(answer)).decode("latin-1")
+
+
+def _head(answer: BinaryIO) -> Iterator[bytes]:
+    for line in answer:
+        yield line
+        if line == b"\r\n":
+            return
 
 
 @contextmanager

@@ -2,16 +2,20 @@
 
 import json
 import socket
+import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
+from starlette.exceptions import HTTPException
 
 from nightscore.errors import DeploymentError, StorageUnavailableError
 from nightscore.models.registry_catalog import registered
 from nightscore.operations.webhooks.deliveries import KEPT_S, Deliveries
+from nightscore.operations.webhooks.notices import Notice
 from nightscore.operations.webhooks.route import MAX_BYTES, MAX_SENDERS, PATH
 from tests.fakes.registry import SCHEME, StubRegistry
 from tests.operations.webhooks.conftest import (
@@ -19,7 +23,9 @@ from tests.operations.webhooks.conftest import (
     SECRET,
     Receiver,
     alias_moved,
+    raw_answer,
     receiving,
+    request_of,
     signed,
 )
 from tests.support.lake import Lake
@@ -90,6 +96,35 @@ def test_one_that_could_not_be_passed_on_may_come_again(receiver: Receiver) -> N
 
     assert receiver.send(body, signed(body))[0] == 200
     assert len(receiver.notices) == 2
+
+
+def test_one_that_comes_again_while_it_is_under_way_is_to_come_later(
+    lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow sends it again: whether the first has an effect is not known yet."""
+    is_telling, may_end = threading.Event(), threading.Event()
+    react = Receiver.react
+
+    def slow(receiver: Receiver, notices: Sequence[Notice]) -> None:
+        is_telling.set()
+        assert may_end.wait(60)
+        react(receiver, notices)
+
+    monkeypatch.setattr(Receiver, "react", slow)
+    body = alias_moved()
+    with receiving(folder, lake, clock=lambda: NOW) as receiver, ThreadPoolExecutor(1) as thread:
+        receiver.failures.append(DeploymentError("the server is gone", "here"))
+        first = thread.submit(receiver.send, body, signed(body))
+        assert is_telling.wait(60)
+        answer = raw_answer(receiver, request_of(body))
+        assert answer.startswith("HTTP/1.1 503")
+        assert "retry-after: 5\r\n" in answer.lower()
+        may_end.set()
+        assert first.result()[0] == 503
+
+        assert receiver.send(body, signed(body))[0] == 200, "the first had no effect"
+        assert len(receiver.notices) == 2
+        assert receiver.send(body, signed(body))[1] == "This delivery was received before.\n"
 
 
 BODY = alias_moved()
@@ -203,13 +238,18 @@ def test_slow_senders_do_not_block_the_pages(lake: Lake, folder: Path) -> None:
 
 def test_ids_are_bounded_and_none_is_forgotten_early() -> None:
     deliveries = Deliveries(max_kept=2)
-    assert deliveries.is_new("a", 0.0)
-    assert deliveries.is_new("b", 1.0)
-    assert not deliveries.is_new("a", KEPT_S)
-    with pytest.raises(Exception, match="too many"):
-        deliveries.is_new("c", KEPT_S)
-    assert deliveries.is_new("c", KEPT_S + 0.5), "a is too old to be accepted anyway"
-    assert not deliveries.is_new("b", KEPT_S + 0.5)
+
+    def is_new(delivery: str, now_s: float) -> bool:
+        with deliveries.received(delivery, now_s) as is_new:
+            return is_new
+
+    assert is_new("a", 0.0)
+    assert is_new("b", 1.0)
+    assert not is_new("a", KEPT_S)
+    with pytest.raises(HTTPException, match="too many"):
+        is_new("c", KEPT_S)
+    assert is_new("c", KEPT_S + 0.5), "a is too old to be accepted anyway"
+    assert not is_new("b", KEPT_S + 0.5)
 
 
 def test_a_registry_that_does_not_answer_costs_only_what_is_missing(receiver: Receiver) -> None:
