@@ -92,7 +92,7 @@ def _hash_column(column: Column, seeds: Hashes) -> Hashes:
         return hashes
 
     is_null = column.is_null().to_numpy(zero_copy_only=False)
-    return np.where(is_null, hash_words(np.zeros(1, np.uint64), seeds_of_null), hashes)
+    return np.where(is_null, hash_words(np.zeros_like(seeds_of_null), seeds_of_null), hashes)
 
 
 def _hash_values(values: Hashes | pa.Array, seeds: Hashes) -> Hashes:

@@ -10,6 +10,7 @@ import pytest
 
 from nightscore.arrow import row_hashes as module
 from nightscore.arrow.row_hashes import is_hashable, row_hashes
+from tests.support.plain_hashes import plain_xxh64 as xxh64
 
 GOLDEN: dict[str, tuple[list[pa.Array], int]] = {
     "integer": ([pa.array([7])], 0xEFF81508D70D8CA5),
@@ -94,6 +95,26 @@ def test_blocks_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (row_hashes(columns) == whole).all()
     assert len(set(whole)) == 100
     assert row_hashes([]).tolist() == []
+
+
+@pytest.mark.parametrize("kind", SAME)
+def test_values_may_be_missing_in_each_of_several_columns(kind: str) -> None:
+    column = SAME[kind][0]
+    last = pa.nulls(len(column))
+    rows = [
+        row_hashes([pa.array(["a"]), column.slice(row, 1), last[:1], column.slice(row, 1)])[0]
+        for row in range(len(column))
+    ]
+
+    hashes = row_hashes([pa.array(["a"] * len(column)), column, last, column])
+
+    assert hashes.tolist() == rows
+    starts = xxh64(b"flight-7", 7)
+    hashes = row_hashes([pa.array(["flight-7"] * 2), pa.array([None, 7])])
+    assert hashes.tolist() == [
+        xxh64(bytes(8), starts + 1),
+        xxh64(bytes([7, *bytes(7)]), starts + 2),
+    ]
 
 
 def test_hashes_are_spread_evenly() -> None:
