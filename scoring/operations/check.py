@@ -179,8 +179,8 @@ class _JobChecks:
         text = f"version {version} waits for approval"
         decide = self._job.command("approve", "--release", version)
         warning = (
-            f"{text} for {n_days:,} days: somebody else than {proposal.by} approves it with "
-            f"`{decide}`, or drops it with `reject`"
+            f"version {version} has waited for approval for {n_days:,} days: somebody else than "
+            f"{proposal.by} approves it with `{decide}`, or drops it with `reject`"
         )
 
         return Finding(None, text, [warning] if n_days >= FORGOTTEN_DAYS else [])

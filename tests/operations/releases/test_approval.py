@@ -1,11 +1,13 @@
 """Where a job wants approval, a version is proposed, and goes live when somebody else approves it."""
 
+import contextlib
 import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
 from nightscore.errors import (
     ConflictError,
@@ -14,6 +16,8 @@ from nightscore.errors import (
     ReleaseError,
     ScoringError,
 )
+from nightscore.operations.check import check_job
+from nightscore.operations.checklist import Check
 from nightscore.operations.releases.completion import abandon
 from nightscore.operations.releases.proposals import describe_overtaken, describe_proposal
 from nightscore.operations.releases.queries import describe, read_releases
@@ -217,3 +221,27 @@ def test_a_proposal_that_nobody_looks_at_says_for_how_long_it_has_waited(lab: La
     for days, words in ((2.9, "--release 2`."), (3.1, "--release 2`. It has waited for 3 days.")):
         told = describe_proposal(lab.job, proposal, proposal.at + timedelta(days=days))
         assert told.endswith(f"`nightscore reject test {words}")
+
+
+def test_the_check_of_a_job_names_a_version_that_waits(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found() -> Check:
+        path = tmp_path / "job.yaml"
+        path.write_text(yaml.safe_dump(lab.job.model_dump(mode="json")))
+        workers = contextlib.nullcontext(lab.lake.pool)
+        checks = check_job(str(path), lab.lake.cache, open_workers=lambda _: workers)
+        (check,) = [check for check in checks if check.name == "release"]
+        return check
+
+    assert found().found == "no version waits for approval"
+    lab.promote("2")
+    assert (found().found, [*found().warnings]) == ("version 2 waits for approval", [])
+
+    monkeypatch.setattr("nightscore.operations.check.waiting_days", lambda *_: 9)
+    (warning,) = found().warnings
+    assert warning.startswith(
+        "version 2 has waited for approval for 9 days: somebody else than anna@"
+    )
+    assert "approve" in warning
+    assert "--release 2`" in warning
