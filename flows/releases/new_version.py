@@ -86,7 +86,9 @@ async def new_version(
         outcomes = [await _score(job, spec, value, reaction) for value in reaction.values]
 
     failed = [outcome for outcome in outcomes if not outcome.is_done]
-    message = reaction.note
+    # A challenger may have scored nothing, as in a canary that was stopped: the run says so.
+    message = " ".join([reaction.note, *(outcome.message for outcome in outcomes)])
+
     if failed:
         message = f"{failed[0].partition}: {failed[0].message}"
 

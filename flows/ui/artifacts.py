@@ -86,6 +86,7 @@ def challengers_headline(manifest: Manifest) -> str:
         if one.difference is not None:
             versions = f"{one.version or one.label} against {manifest.model.version}"
             first = describe_difference(one.difference)[0]
+
             text = f"{show_value(manifest.partition)}, {versions}: {first}"
             return text[:HEADLINE_CHARACTERS]
 

@@ -107,6 +107,7 @@ def performance_markdown(
         standings: Where the decisions between the job's model and its challengers stand.
     """
     lines = [f"## Performance of {escaped(job)}", ""]
+
     if page_url:
         lines += [f"**[Open the page of all metrics]({page_url})**", ""]
 
@@ -116,6 +117,7 @@ def performance_markdown(
         lines += [*(f"- {escaped(text)}" for text in describe_details(standing)), ""]
 
     names = known_metrics(partitions, OVER_TIME)[:1]
+
     for name in names:
         lines += _metric_lines(partitions, performance_figures(partitions, name), name)
     if not names:

@@ -165,6 +165,7 @@ def _evidence_lines(evidence: EvidenceRecord, page: ReleasePage) -> Iterator[str
     if evidence.challenger:
         title = "### What the new version has scored as a challenger"
         yield from _partition_lines(evidence.challenger, title)
+
     if evidence.live and page.performance_url:
         yield from (f"[All metrics of the job's partitions]({page.performance_url})", "")
 
@@ -181,10 +182,12 @@ def _check_lines(checks: Sequence[CheckEvidence]) -> Iterator[str]:
 def _comparison_lines(evidence: EvidenceRecord, page: ReleasePage) -> Iterator[str]:
     """What compares both versions on the same rows, or why nothing does."""
     standing = ""
+
     if evidence.comparison is not None:
         standing = describe_standing(evidence.comparison)
         yield from ("### Both on the same rows", "")
         yield from _bullets([standing, *describe_details(evidence.comparison)])
+
         if evidence.comparison.losses:
             yield from (HOW_TO_READ, "")
         yield from (_where_they_differ(page), "")
@@ -195,6 +198,7 @@ def _comparison_lines(evidence: EvidenceRecord, page: ReleasePage) -> Iterator[s
 
     yield from ("### Nothing shows by labels that it is better", "")
     yield from _bullets(reasons)
+
     if evidence.without_labels:
         yield from ("It was accepted that nothing shows by labels that it is better.", "")
 
