@@ -16,9 +16,10 @@ are eight bytes, the lowest first:
 | bytes | 7 | themselves |
 | decimal | 7 | the value as text: 1.50 and 1.5 are `1.5`, 100.00 is `100`, .5 is `0.5` |
 
-A dictionary is its values. If a timestamp has nanoseconds beyond its microseconds, its word is
-combined by exclusive or with them, multiplied by 0x165667B19E3779F9. Times of day and durations are
-the texts that Arrow writes.
+A dictionary is its values. Arms are of a column as the output has it: in Delta, that of uint64
+is a decimal. If a timestamp has nanoseconds beyond its microseconds, its word is combined by
+exclusive or with them, multiplied by 0x165667B19E3779F9. Times of day and durations are the
+texts that Arrow writes.
 """
 
 from collections.abc import Callable, Sequence
