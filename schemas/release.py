@@ -76,8 +76,9 @@ class Release(Record):
     key."""
     on_critical: Literal["stop", "none"] = "stop"
     """`stop`: a critical finding in the challenger's own run of a canary, by its drift or by
-    `gates.estimated`, ends the canary from the next run on. The release log has that, and only a
-    promotion or another salt starts it again. `none`: it goes on."""
+    `gates.estimated`, ends the canary from the next run on. An input column that is critical in the
+    run of the job's own model, too, does not. The release log has the end, and only a promotion or
+    another salt starts it again. `none`: it goes on."""
     flag: ReleaseFlag | None = None
     """A feature flag that says the share of a canary, and ends it at once. It is asked once a run,
     and never for dates before the newest entry of the release log. If it does not answer, the last

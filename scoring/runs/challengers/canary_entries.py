@@ -16,10 +16,11 @@ from nightscore.process import installed_version, user_and_host
 from nightscore.runs.execution import Execution
 from nightscore.schemas.canary import STOPPED, CanaryRecord
 from nightscore.schemas.job import ScoringJob
-from nightscore.schemas.manifest import Manifest
+from nightscore.schemas.manifest import FindingRecord, Manifest
 from nightscore.schemas.release_entry import CanaryEntry
 
 Kind = Literal["started", "stopped", "ended"]
+PREDICTION = "prediction"
 MOST_TRIES = 20
 """Of adding an entry, while other runs of the job add theirs at the same time."""
 
@@ -102,20 +103,35 @@ def recorded_arms(job: ScoringJob, value: str | None) -> CanaryRecord | None:
     return canary_at(CanaryLog(log, job.name).read(), datetime.combine(day, time.max, UTC))
 
 
-def critical_findings(challenger: Manifest) -> list[str]:
-    """What is critical in a challenger's run, a clause each."""
-    findings = []
+def critical_findings(challenger: Manifest, champion: Manifest) -> list[str]:
+    """What is critical in a challenger's run and says something of the challenger, a clause each.
 
-    if challenger.drift is not None:
-        for finding in challenger.drift.findings:
-            if finding.severity == "critical" and not finding.is_seasonal:
-                findings.append(f"{finding.column}: {', '.join(finding.reasons)}")
+    What is critical of an input column in both runs does not count: the input has changed, and
+    leaving the challenger would not help. Predictions count whatever those of the champion do.
+
+    Args:
+        challenger: The record of its run.
+        champion: The record of the run beside it.
+    """
+    of_input = {finding.column for finding in _critical(champion) if finding.role != PREDICTION}
+
+    findings = [
+        f"{finding.column}: {', '.join(finding.reasons)}"
+        for finding in _critical(challenger)
+        if finding.role == PREDICTION or finding.column not in of_input
+    ]
 
     for gate in challenger.gates:
         if gate.gate.startswith("estimated") and not gate.passed:
             findings.append(f"{gate.gate}: expected {gate.expected}, found {gate.found}")
 
     return findings
+
+
+def _critical(manifest: Manifest) -> list[FindingRecord]:
+    """The columns of a run that are critical, and not as in other seasons."""
+    found = manifest.drift.findings if manifest.drift is not None else ()
+    return [one for one in found if one.severity == "critical" and not one.is_seasonal]
 
 
 def _release_log(job: ScoringJob) -> ReleaseLog | None:

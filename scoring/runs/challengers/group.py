@@ -198,7 +198,8 @@ class Challengers:
         if release is None or release.on_critical != "stop" or not is_of_today:
             return
 
-        findings = critical_findings(challenger.execution.record.manifest)
+        champion = self._champion.record.manifest
+        findings = critical_findings(challenger.execution.record.manifest, champion)
         if findings:
             note_stopped(self._champion, canary.record, findings[0])
             self._warn(f"{challenger.shown} has a critical finding, {ENDS}: {findings[0]}")

@@ -152,19 +152,21 @@ def promote(job: ScoringJob) -> None:
     log.end(OutcomeRecord(number=number, outcome="done", by="somebody", at=now))
 
 
-def find_something_critical(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have each run of a challenger find something critical."""
+def find_something_critical(
+    monkeypatch: pytest.MonkeyPatch, role: str = "feature", *, in_both: bool = False
+) -> None:
+    """Have each run of a challenger find something critical, or each run of both models."""
     from nightscore.runs.drift_check import DriftCheck
 
     def assess(check: Any) -> None:
         finding = FindingRecord(
             column="a",
-            role="feature",
+            role=role,
             reference="baseline",
             severity="critical",
             reasons=("PSI 3.1",),
         )
-        if check._execution.job.champion is not None:
+        if in_both or check._execution.job.champion is not None:
             record = DriftRecord(verdict="critical", findings=(finding,))
             check._execution.record.update(drift=record)
 
@@ -185,6 +187,19 @@ def test_a_critical_finding_in_the_challengers_run_stops_the_canary(
     goes_on = canary_job(lake, on_critical="none", salt="two")
     assert lake.run(goes_on, day(2)).canary is not None
     assert entries_of(job)[-1].kind == "started"
+
+
+@pytest.mark.parametrize(("role", "kinds"), [("feature", []), ("prediction", ["stopped"])])
+def test_an_input_that_is_critical_for_both_models_stops_no_canary(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, role: str, kinds: list[str]
+) -> None:
+    """Weather that both baselines do not know says nothing of the challenger."""
+    find_something_critical(monkeypatch, role, in_both=True)
+    job = canary_job(lake)
+
+    lake.run(job, day(0))
+
+    assert [entry.kind for entry in entries_of(job)] == ["started", *kinds]
 
 
 def test_a_stop_is_entered_beside_another_run_that_begins_other_arms(
