@@ -144,7 +144,7 @@ def _compare(label: str, workspace: Workspace, manifests: Sequence[Manifest]) ->
     if n_others:
         notes.append(f"{counted(n_others, 'partition')} left out: of other versions")
     if not manifests:
-        notes.append("no run of the challenger is published")
+        notes.append("no run of the challenger is published in these partitions")
 
     summaries = []
     for one in read.partitions:

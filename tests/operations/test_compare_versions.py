@@ -217,7 +217,7 @@ def test_a_job_without_a_challenger_says_what_to_do(lab: Lab) -> None:
         compare_versions(lab.job, "3", ALL)
     (found,) = compare_versions(lab.job, None, ALL)
     assert found.difference is None
-    assert found.notes == ("no run of the challenger is published",)
+    assert found.notes == ("no run of the challenger is published in these partitions",)
 
 
 def test_page_report_and_artifact_show_the_difference(compared: Lab) -> None:

@@ -100,7 +100,9 @@ def compare(
     job: Job,
     challenger: Annotated[
         str | None,
-        typer.Argument(metavar="CHALLENGER", help="Only this one, by its alias or version."),
+        typer.Argument(
+            metavar="CHALLENGER", help="Only this one, by the alias or version that the job names."
+        ),
     ] = None,
     start: Annotated[
         str | None, typer.Option("--from", metavar="PARTITION", help="First partition to compare.")

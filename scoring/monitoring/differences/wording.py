@@ -136,9 +136,8 @@ def describe_delta(delta: DeltaRecord, score: str) -> str:
     low, high = _quantile(delta, 0.05), _quantile(delta, 0.95)
     spread = "" if delta.spread is None else f", spread {delta.spread:.3g}"
     return (
-        f"The challenger's {score} is {delta.mean:+.3g} on average (mean size "
-        f"{delta.mean_absolute:.3g}{spread}); 90 % of the rows lie between {low:+.3g} and "
-        f"{high:+.3g}."
+        f"The challenger's {score} differs by {delta.mean:+.3g} on average (mean size "
+        f"{delta.mean_absolute:.3g}{spread}), and by {low:+.3g} to {high:+.3g} in 90 % of the rows."
     )
 
 
