@@ -28,6 +28,7 @@ from nightscore.operations.performance import estimate_performance, recorded_bet
 from nightscore.operations.performance_page import read_performance_page
 from nightscore.operations.report import newest_report, read_report, reported_run
 from nightscore.operations.webhooks.route import React, WebhookRoute
+from nightscore.schemas.challenger_jobs import challenger_jobs
 from nightscore.schemas.job import ScoringJob
 from nightscore.schemas.partition import show_value
 
@@ -111,8 +112,7 @@ class _Pages:
             address = f"/{quote(name)}/-/performance"
             body = f'<p><a href="{address}">Performance over time</a></p>{body}'
         if job.release is not None and job.release.challenger:
-            address = f"/{quote(name)}/-/compare"
-            body = f'<p><a href="{address}">Challengers</a></p>{body}'
+            body = _challenger_links(name, list(job.release.labels)) + body
         return _page(f"Reports of {name}", body)
 
     def performance(self, request: Request) -> HTMLResponse:
@@ -145,11 +145,19 @@ class _Pages:
         return HTMLResponse(read_report(job, manifest, self._cache), headers=HEADERS)
 
     def _find_job(self, request: Request) -> ScoringJob:
+        """The job of an address, or one of its challengers: JOB@LABEL."""
         name = request.path_params["job"]
+        champion, _, label = name.partition("@")
+
         known = list_jobs(self._folders)
-        if name not in known:
+        if champion not in known:
             names = ", ".join(known) or "none"
-            raise HTTPException(404, f"There is no job {name}. Known jobs: {names}")
+            raise HTTPException(404, f"There is no job {champion}. Known jobs: {names}")
+
+        jobs = challenger_jobs(load_job(champion, self._folders))
+        if label and label not in jobs:
+            labels = ", ".join(jobs) or "none"
+            raise HTTPException(404, f"{champion} has no challenger {label}, but: {labels}")
 
         return load_job(name, self._folders)
 
@@ -200,6 +208,15 @@ def _job_item(name: str) -> str:
         f'<li><a href="{address}">{html.escape(name)}</a> · '
         f'<a href="{address}/-/performance">performance over time</a></li>'
     )
+
+
+def _challenger_links(name: str, labels: Sequence[str]) -> str:
+    """What compares a job with its challengers, and the reports of each."""
+    links = [f'<a href="/{quote(name)}/-/compare">Challengers</a>']
+    for label in labels:
+        own = f"{name}@{label}"
+        links.append(f'<a href="/{quote(own)}">reports of {html.escape(own)}</a>')
+    return f"<p>{' · '.join(links)}</p>"
 
 
 def _list(items: list[str], otherwise: str) -> str:

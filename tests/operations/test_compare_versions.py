@@ -1,6 +1,7 @@
 """Two versions that score the same rows are compared, and the counts of days are added up."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -257,6 +258,20 @@ def test_the_pages_serve_challengers(compared: Lab, tmp_path: Path) -> None:
         status, page, _ = get(f"{base}/test/-/compare")
     assert status == 200
     assert "Challenger 2 against 1" in page
+
+
+def test_the_pages_serve_the_reports_of_a_challenger(compared: Lab, tmp_path: Path) -> None:
+    with served(compared.job, compared.lake, tmp_path) as base:
+        _, index, _ = get(f"{base}/test")
+        (address,) = re.findall(r'href="([^"]*)">reports of test@2<', index)
+        _, own, _ = get(base + address)
+        first_report = re.findall(r'<li><a href="([^"]*)"', own)[0]
+        status, report, _ = get(base + first_report)
+        missing, reason, _ = get(f"{base}/test@9")
+
+    assert status == 200
+    assert "delay version 2" in report
+    assert (missing, "test has no challenger 9, but: 2" in reason) == (404, True)
 
 
 def test_the_command_prints_and_draws(
