@@ -212,7 +212,9 @@ def test_an_alias_that_moves_in_mlflow_is_checked_and_scored_at_once(
     run = wait_for(ended_run, "the version to be looked at")
     assert run["state"]["type"] == "COMPLETED", run["state"]
     assert run["name"] == f"trial · flight_delay@trial version {version}"
-    assert run["state"]["message"].endswith("by the job's model and by the challenger.")
+    message = run["state"]["message"]
+    assert "by the job's model and by the challenger." in message
+    assert f"; flight_delay v{version} in its shadow" in message
 
     (champions,), (challengers,) = newest(trial), newest(Path(f"{trial}@trial"))
     assert champions.challengers[0].status == "published"
