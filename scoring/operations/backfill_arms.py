@@ -97,8 +97,8 @@ def describe_arms(job: ScoringJob, arms: Mapping[str, DateArms]) -> Iterator[str
     if is_alone and release is not None and release.is_canary and release.flag is None:
         yield (
             "A backfill keeps the arms of each date. "
-            f"`{job.command('run', 'PARTITION', '--force')}` scores a partition with the arms that "
-            "the job names now, unless its canary was stopped"
+            f"`{job.command('run', 'PARTITION')}`, with `--force` if it is published, scores a "
+            "partition with the arms that the job names now, unless its canary was stopped"
         )
 
 

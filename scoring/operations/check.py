@@ -179,7 +179,7 @@ class _JobChecks:
         text = f"version {version} waits for approval"
         decide = self._job.command("approve", "--release", version)
         warning = (
-            f"version {version} has waited for approval for {n_days:,} days: somebody else than "
+            f"version {version} has waited for approval for {n_days:,} days: somebody other than "
             f"{proposal.by} approves it with `{decide}`, or drops it with `reject`"
         )
 

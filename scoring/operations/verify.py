@@ -17,6 +17,7 @@ from nightscore.errors import (
 from nightscore.inputs.partitions import find_partition
 from nightscore.ledger.history import find_writer
 from nightscore.ledger.live import Live
+from nightscore.ledger.manifest_files import find_manifest
 from nightscore.ledger.workspace import Workspace
 from nightscore.models.cache import ModelCache
 from nightscore.models.pinned import PinnedModel
@@ -41,6 +42,8 @@ class Verification:
     n_rows: int = 0
     """Rows that were scored again and compared bit for bit. 0 if the input or the model has
     changed, or a replay without the input has put its rows at the end."""
+    note: str = ""
+    """Why no rows were scored again, if that is no finding."""
     findings: tuple[Finding, ...]
 
     @property
@@ -103,7 +106,8 @@ def verify(
 
     sample = Sample(0, ())
 
-    is_comparable = not damaged and manifest.in_order
+    note = _why_only_files(job, manifest)
+    is_comparable = not damaged and manifest.in_order and not note
     if canary is not None and challenger is None:
         is_comparable = False
 
@@ -116,7 +120,36 @@ def verify(
         run_id=manifest.run_id,
         n_files=len(files) + len(quarantined),
         n_rows=sample.n_rows,
+        note=note,
         findings=(*findings, *sample.findings),
+    )
+
+
+def _why_only_files(job: ScoringJob, manifest: Manifest) -> str:
+    """Why the rows of a challenger are not scored again. Empty: they are.
+
+    The table of a canary's challenger has its arm alone, whose rows have other places than in the
+    input. The champion's table has both arms, and is scored again by both models.
+    """
+    if job.champion is None or manifest.champion_run_id is None:
+        return ""
+
+    champion = Workspace(job.champion)
+    folder = champion.folder(manifest.partition)
+    beside = find_manifest(champion.state, folder, manifest.champion_run_id)
+
+    if beside is None:
+        return (
+            f"no rows were scored again: the record of run {manifest.champion_run_id} of "
+            f"{job.champion.name} is gone, which says whether they are those of a canary's arm"
+        )
+    if beside.canary is None:
+        return ""
+
+    command = job.champion.command("verify", show_value(manifest.partition))
+    return (
+        "no rows were scored again: these are those of a canary's arm; "
+        f"`{command}` scores the rows of both models again"
     )
 
 

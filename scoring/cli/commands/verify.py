@@ -41,6 +41,9 @@ def _print_result(result: Verification) -> None:
         f"rows scored again and compared: {result.n_rows:,}"
     )
 
+    if result.note:
+        out.print(f"  {result.note}")
+
     for finding in result.findings:
         out.print(f"  {finding.kind}: {finding.where}")
         out.print(f"    expected: {finding.expected}")

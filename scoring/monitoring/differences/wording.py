@@ -1,5 +1,6 @@
 """What a difference between two models is, in sentences."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -224,9 +225,16 @@ def _show(group: GroupRecord, words: _Words) -> str:
 
     if group.value is not None:
         return words.value.format(column=group.column, value=group.value)
-    if above == up_to:  # a value that is a bin of its own
+    if above == up_to or _is_one_value(group):
         return words.value.format(column=group.column, value=up_to)
 
     words_of_bounds = {(True, True): words.between, (True, False): words.above}
     text = words_of_bounds.get((bool(above), bool(up_to)), words.up_to)
     return text.format(column=group.column, above=above, up_to=up_to)
+
+
+def _is_one_value(group: GroupRecord) -> bool:
+    """Whether a value is a bin of its own: no other number is between its bounds."""
+    if group.above is None or group.up_to is None:
+        return False
+    return math.nextafter(group.above, math.inf) >= group.up_to

@@ -166,7 +166,7 @@ def _check_somebody_else(target: ReleaseTarget, proposal: ReleaseEntry, by: str)
     raise ReleaseError(
         "Whoever proposes a version cannot approve it; nothing was changed.",
         target.log.place,
-        expected=f"somebody else than {_name_of(proposal.by)}",
+        expected=f"somebody other than {_name_of(proposal.by)}",
         found=by,
         next_step="have another person give the command, or drop the proposal with "
         f"`{decision_command(target.job, 'reject', proposal)}`",

@@ -9,8 +9,12 @@ from scipy.stats import spearmanr
 
 from nightscore.monitoring.differences.difference_summary import summarise_difference
 from nightscore.monitoring.differences.rank_correlation import rank_correlation
-from nightscore.monitoring.differences.wording import describe_difference, describe_sample
-from nightscore.schemas.difference import DifferenceRecord
+from nightscore.monitoring.differences.wording import (
+    describe_difference,
+    describe_sample,
+    show_group,
+)
+from nightscore.schemas.difference import DifferenceRecord, GroupRecord
 from tests.profiles.differences.compared import binary_spec, count_rows, make_rows
 
 ROWS = make_rows(5_000, seed=4)
@@ -38,6 +42,13 @@ def test_differences_are_numpys_within_the_error_stated() -> None:
     assert delta.n_equal == (deltas == 0).sum()
     assert delta.n_higher == (deltas > 0).sum()
     assert delta.n_lower == (deltas < 0).sum()
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -2.5])
+def test_a_bin_of_one_value_is_shown_as_that_value(value: float) -> None:
+    below = float(np.nextafter(value, -np.inf))
+    group = GroupRecord(kind="feature", column="visits", above=below, up_to=value)
+    assert show_group(group) == f"visits = {value:g}"
 
 
 @settings(max_examples=40)

@@ -241,7 +241,7 @@ def test_the_check_of_a_job_names_a_version_that_waits(
     monkeypatch.setattr("nightscore.operations.check.waiting_days", lambda *_: 9)
     (warning,) = found().warnings
     assert warning.startswith(
-        "version 2 has waited for approval for 9 days: somebody else than anna@"
+        "version 2 has waited for approval for 9 days: somebody other than anna@"
     )
     assert "approve" in warning
     assert "--release 2`" in warning

@@ -283,3 +283,35 @@ def test_a_canary_is_verified_arm_by_arm(canary_lake: Lake) -> None:
     checked = verify(job, DAY, canary_lake.pool, canary_lake.cache, N_ROWS, seed=0)
     assert not checked.is_sound
     assert "model_version" in " ".join(finding.where for finding in checked.findings)
+
+
+def test_the_arm_of_a_canary_is_verified_with_the_champions_table(canary_lake: Lake) -> None:
+    """Its own table has other places, so only files are compared there, and a note says so."""
+    job = canary_job(canary_lake)
+    canary_lake.run(job)
+    (own,) = challenger_jobs(job).values()
+
+    checked = verify(own, DAY, canary_lake.pool, canary_lake.cache, N_ROWS, seed=0)
+
+    assert checked.is_sound, checked.findings
+    assert (checked.n_files, checked.n_rows) == (1, 0)
+    assert "those of a canary's arm; `nightscore verify " in checked.note
+
+    workspace = Workspace(own)
+    (part,) = [one.path for one in workspace.predictions.list_files("")]
+    content = bytearray(workspace.predictions.read_bytes(part))
+    content[10] ^= 1
+    workspace.predictions.write_bytes(part, bytes(content))
+    checked = verify(own, DAY, canary_lake.pool, canary_lake.cache, N_ROWS, seed=0)
+    assert [finding.kind for finding in checked.findings] == ["output damaged"]
+
+
+def test_the_table_of_a_shadow_is_verified_row_by_row(canary_lake: Lake) -> None:
+    job = canary_lake.job(release={"challenger": "models:/hgb_binary/4"})
+    canary_lake.run(job)
+    (own,) = challenger_jobs(job).values()
+
+    checked = verify(own, DAY, canary_lake.pool, canary_lake.cache, N_ROWS, seed=0)
+
+    assert checked.is_sound, checked.findings
+    assert (checked.n_rows, checked.note) == (N_ROWS, "")
