@@ -165,7 +165,9 @@ def _check_canary(
 
     why = why_stopped_by_log(job, release.salt or "")
     if why:
-        raise ChallengerError(f"{why[0].upper()}{why[1:]}.")
+        raise ChallengerError(
+            f"{why[0].upper()}{why[1:]}.", next_step="write another release.salt, or mode: shadow"
+        )
 
     check_numbers(champion.model, model)
     assignment = Assignment(
